@@ -1,0 +1,161 @@
+"""What lb.yaml means: frozen values, with every default filled in.
+
+Nothing here reads a file or a clock. `reconciler.config` makes these values and
+`reconciler.desired` compiles them into tables.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import TypeAlias
+
+IPAddress: TypeAlias = IPv4Address | IPv6Address
+
+DEFAULT_NAME = "default"
+DEFAULT_RING_SIZE = 65_537
+
+
+class Protocol(enum.IntEnum):
+    """Transport protocol, as in the IP header (IANA protocol numbers)."""
+
+    TCP = 6
+    UDP = 17
+
+
+class Forwarding(enum.IntEnum):
+    """How a packet gets to its backend; the numbers are those of `bpf/abi.h`."""
+
+    NAT = 1
+    L2DSR = 2
+    IPIP = 3
+    GUE = 4
+
+
+class Affinity(enum.IntEnum):
+    """What of the client a slot is chosen by; the numbers are those of `bpf/abi.h`."""
+
+    FLOW = 0
+    CLIENT = 1
+
+
+class BackendState(enum.IntEnum):
+    """What the operator wants of a backend; the numbers are those of `bpf/abi.h`."""
+
+    READY = 1
+    DRAIN = 2
+    MAINT = 3
+
+
+class XdpMode(str, enum.Enum):
+    """Where the program runs: in the driver, in the stack, or the first that works."""
+
+    AUTO = "auto"
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place in a file. Lines and columns count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One server of a service. `name` is what the ring is built from."""
+
+    name: str
+    address: IPAddress
+    port: int
+    weight: int = 100
+    state: BackendState = BackendState.READY
+    source: Source | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A VIP, port and protocol, and the policy for what arrives there.
+
+    `vip` is None when the service listens on the interfaces' own addresses of
+    the backends' family. `backends` are sorted by name: the order in the file
+    means nothing. `drain_timeout_s` is how long a moved slot remembers and a
+    removed backend keeps its old flows, in seconds.
+    """
+
+    name: str
+    vip: IPAddress | None
+    port: int
+    protocol: Protocol
+    forwarding: Forwarding
+    affinity: Affinity
+    ring_size: int
+    drain_timeout_s: float
+    backends: tuple[Backend, ...]
+    source: Source | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Safety:
+    """What the guard refuses. See `reconciler.guard`."""
+
+    max_remove_percent: int = 30
+    min_backends: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """The controller's own timing, in seconds, and whether drift is mended."""
+
+    resync_s: float = 30.0
+    debounce_s: float = 0.5
+    heal: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Map capacities, in entries."""
+
+    services: int = 64
+    backends: int = 4096
+    ring_slots: int = 4_194_304
+    flows: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A whole, valid lb.yaml.
+
+    `services` are sorted by name. `sha256` is the hex digest of the file's
+    bytes; it and the path take no part in equality, so that two files that mean
+    the same are equal.
+    """
+
+    name: str
+    interfaces: tuple[str, ...]
+    xdp_mode: XdpMode
+    hash_seed: int
+    services: tuple[Service, ...]
+    safety: Safety = Safety()
+    reconcile: Reconcile = Reconcile()
+    limits: Limits = Limits()
+    path: str = field(default="", compare=False)
+    sha256: str = field(default="", compare=False)
+
+
+def derive_seed(name: str) -> int:
+    """The 64-bit hash seed of an instance that names none: BLAKE2b of its name.
+
+    Balancers that share a name therefore agree on every flow. It is no secret:
+    a fleet that fears chosen collisions sets `hash_seed` itself.
+    """
+    digest = hashlib.blake2b(name.encode(), digest_size=8, person=b"xdplb-seed").digest()
+    return int.from_bytes(digest, "little")
