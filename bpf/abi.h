@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The contract between the data plane and the controller: every struct and enum
+ * that lies in a map. No code. reconciler/abi.py mirrors it, and a contract test
+ * compares the two with the compiled program's BTF.
+ *
+ * Addresses are 16 bytes everywhere, IPv4 as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
+ * Addresses and ports are in network byte order, all else in the host's. Key
+ * structs have no hidden padding: a hash map compares padding too.
+ */
+#ifndef XDPLB_ABI_H
+#define XDPLB_ABI_H
+
+#include <linux/types.h>
+
+/* Raised whenever a struct below changes its meaning; pinned maps of another
+ * version are refused, never misread. */
+#define XDPLB_ABI_VERSION 1
+
+#define XDPLB_NAME_SIZE		 64
+#define XDPLB_CLIENT_NEXTHOPS	 4096
+#define XDPLB_DEFAULT_SERVICES	 64
+#define XDPLB_DEFAULT_BACKENDS	 4096
+#define XDPLB_DEFAULT_RING_SLOTS 4194304
+#define XDPLB_DEFAULT_FLOWS	 1000000
+#define XDPLB_DEFAULT_INTERFACES 64
+
+struct address {
+	__be32 words[4];
+};
+
+/* Key of `services` (a VIP) and of `nat_replies` (a backend). In `services`,
+ * port 0 marks "some service of this protocol has this VIP". */
+struct endpoint {
+	struct address address;
+	__be16 port;
+	__u8 protocol;
+	__u8 zero;
+};
+
+enum forwarding {
+	FORWARDING_NAT = 1,
+	FORWARDING_L2DSR = 2,
+	FORWARDING_IPIP = 3,
+	FORWARDING_GUE = 4,
+};
+
+enum affinity {
+	AFFINITY_FLOW = 0,
+	AFFINITY_CLIENT = 1,
+};
+
+enum service_flag {
+	/* A reply can't tell which VIP it belongs to: every flow is remembered. */
+	SERVICE_TRACKED = 1,
+};
+
+/* Value of `services`. The service owns slots[ring_offset, ring_offset + ring_size). */
+struct service {
+	__u32 ring_offset;
+	__u32 ring_size;
+	__u16 id;
+	__u8 forwarding;
+	__u8 affinity;
+	__u32 flags;
+};
+
+/* Value of `slots`; one aligned 32-bit word, so a slot changes atomically.
+ * previous == 0: settled. previous == backend: pinned. Else: moved. */
+struct slot {
+	__u16 backend;
+	__u16 previous;
+};
+
+enum backend_state {
+	BACKEND_ABSENT = 0,
+	BACKEND_READY = 1,
+	BACKEND_DRAIN = 2,
+	BACKEND_MAINT = 3,
+};
+
+/* Value of `backends`, indexed by backend id; id 0 is nobody. `born` tells one
+ * holder of an id from the next: a remembered flow of another holder is ignored. */
+struct backend {
+	struct address address;
+	__be16 port;
+	__u16 service;
+	__u8 forwarding;
+	__u8 state;
+	__u16 zero;
+	__u32 born;
+};
+
+enum reply_flag {
+	/* Several services or VIPs share this backend: ask the flow table which. */
+	REPLY_SHARED = 1,
+};
+
+/* Value of `nat_replies`: whose source a backend's packet gets on its way back. */
+struct reply {
+	struct address vip;
+	__be16 vip_port;
+	__u16 backend;
+	__u16 flags;
+	__u16 zero;
+};
+
+/* Key of `flows` and `pending`. `server` is the VIP where the entry says which
+ * backend a flow lives on, and the backend where it says how the flow came there. */
+struct flow_key {
+	struct address client;
+	struct address server;
+	__be16 client_port;
+	__be16 server_port;
+	__u8 protocol;
+	__u8 zero[3];
+};
+
+enum flow_kind {
+	FLOW_BACKEND = 1, /* client to VIP: lives on `backend` */
+	FLOW_DIRECT = 2,  /* client to a backend's own address: leave its replies alone */
+	FLOW_VIP = 3,	  /* client to a shared backend: came through `vip` */
+};
+
+/* Value of `flows` and `pending`. */
+struct flow {
+	__u64 last_seen_ns; /* CLOCK_MONOTONIC, coarse */
+	__u32 slot;	    /* index into `slots`, FLOW_BACKEND only */
+	__u32 born;	    /* of `backend`, when this was remembered */
+	__u32 syn_sequence; /* of the SYN, in `pending` only */
+	__u16 backend;
+	__be16 vip_port;
+	struct address vip;
+	__u8 kind;
+	__u8 closing; /* a FIN or RST has passed: a new SYN may start anew */
+	__u8 zero[6];
+};
+
+enum interface_flag {
+	INTERFACE_TRANSMITS = 1, /* XDP_TX leaves through it */
+	INTERFACE_REDIRECTS = 2, /* takes frames redirected from another interface */
+};
+
+/* Value of `interfaces`, keyed by ifindex. An interface that is not listed gets
+ * its packets through the stack. */
+struct interface {
+	__u32 flags;
+};
+
+/* Value of `settings`, one entry, written before any service. */
+struct settings {
+	__u32 abi_version;
+	__u32 ticks_per_second; /* the kernel's HZ: how bpf_jiffies64 counts */
+	__u64 hash_seed;
+};
+
+/* Value of `meta`, one entry, written last: says what was applied. */
+struct meta {
+	__u64 generation;
+	__u8 config_sha256[32];	 /* the bytes of the file that was applied last */
+	__u8 program_sha256[32]; /* the ELF that is attached */
+};
+
+/* For people and for the controller's next start; the data plane reads neither. */
+struct service_info {
+	char name[XDPLB_NAME_SIZE];
+	__u64 window_end_ns; /* CLOCK_MONOTONIC; moved slots are pinned from then on */
+	__u32 drain_timeout_ms;
+	__u8 own_addresses; /* the VIPs are the interface's own addresses */
+	__u8 zero[3];
+};
+
+struct backend_info {
+	char name[XDPLB_NAME_SIZE];
+	__u64 leaves_ns; /* CLOCK_MONOTONIC; no longer in the file, stays for its flows */
+	__u32 weight;
+	__u32 zero;
+};
+
+/* What the data plane writes. */
+
+enum nexthop_action {
+	NEXTHOP_UNKNOWN = 0,
+	NEXTHOP_TRANSMIT = 1,
+	NEXTHOP_REDIRECT = 2,
+	NEXTHOP_STACK = 3, /* the kernel forwards it: no neighbour yet, or no XDP there */
+	NEXTHOP_LOCAL = 4, /* this machine, or forwarding is off */
+	NEXTHOP_NONE = 5,  /* no route, blackhole, prohibited */
+};
+
+/* Value of `backend_nexthops` and `client_nexthops`, per CPU. */
+struct nexthop {
+	__u64 expires; /* in ticks, see settings */
+	struct address address;
+	__u32 ifindex;
+	__u32 mtu; /* of the route, bytes from the IP header on */
+	__u16 action;
+	__u8 destination_mac[6];
+	__u8 source_mac[6];
+	__u16 zero;
+};
+
+/* Value of `backend_stats`, per CPU. */
+struct backend_stats {
+	__u64 packets;
+	__u64 bytes;
+	__u64 new_flows; /* TCP: SYNs */
+	__u64 reply_packets;
+	__u64 reply_bytes;
+};
+
+/* The fate of a packet. Every packet gets exactly one, counted in `verdicts`. */
+enum verdict {
+	VERDICT_PASS_OTHER = 0,	      /* not for a service */
+	VERDICT_PASS_DIRECT = 1,      /* between a client and a backend's own address */
+	VERDICT_PASS_TTL = 2,	      /* TTL ran out here: the stack answers */
+	VERDICT_FORWARD_TRANSMIT = 3, /* to the backend, out of the same interface */
+	VERDICT_FORWARD_REDIRECT = 4, /* to the backend, out of another interface */
+	VERDICT_FORWARD_STACK = 5,    /* to the backend, by way of the stack */
+	VERDICT_FORWARD_LOCAL = 6,    /* to a backend on this machine */
+	VERDICT_REPLY_TRANSMIT = 7,   /* to the client, out of the same interface */
+	VERDICT_REPLY_REDIRECT = 8,   /* to the client, out of another interface */
+	VERDICT_REPLY_STACK = 9,      /* to the client, by way of the stack */
+	VERDICT_REPLY_LOCAL = 10,     /* to a client on this machine */
+	VERDICT_DROP_MALFORMED = 11,  /* lengths contradict each other or the frame */
+	VERDICT_DROP_FRAGMENT = 12,   /* a fragment to or from a service */
+	VERDICT_DROP_IP_OPTIONS = 13, /* IPv4 options to or from a service */
+	VERDICT_DROP_BAD_SOURCE = 14, /* a source that can't be: zero, multicast, the VIP */
+	VERDICT_DROP_NO_BACKEND = 15, /* the service has no backend for this slot */
+	VERDICT_DROP_NO_ROUTE = 16,   /* the kernel knows no way to the next hop */
+	VERDICT_COUNT = 17,
+};
+
+#endif

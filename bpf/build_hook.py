@@ -1,0 +1,65 @@
+"""Compiles the data plane ahead of time, when the package is built.
+
+Hatchling runs this as a build hook; `python bpf/build_hook.py` compiles in place.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+OBJECT = HERE / "xdplb.bpf.o"
+FLAGS = [
+    "-O2",
+    "-g",  # BTF: map types, and names in the verifier's log
+    "-target",
+    "bpf",
+    "-mcpu=v3",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+]
+
+
+def compile_object(clang: str | None = None) -> Path:
+    """Compile `xdplb.bpf.c` and return the object's path.
+
+    Raises:
+        SystemExit: there is no clang, or it refused.
+    """
+    clang = clang or os.environ.get("CLANG") or shutil.which("clang")
+    if clang is None:
+        sys.exit("clang is missing; install the packages clang and libbpf-dev")
+    # Debian and Ubuntu keep asm/types.h in a folder of the architecture's own.
+    multiarch = f"-I/usr/include/{platform.machine()}-linux-gnu"
+    source = HERE / "xdplb.bpf.c"
+    command = [clang, *FLAGS, multiarch, "-c", str(source), "-o", str(OBJECT)]
+    if subprocess.run(command, check=False).returncode:
+        sys.exit("clang could not compile the data plane; see above")
+    return OBJECT
+
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # run by hand
+    pass
+else:
+
+    class DataPlaneHook(BuildHookInterface[Any]):
+        """Puts the compiled data plane into the wheel."""
+
+        def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+            """Compile; an editable install finds the object where it lies."""
+            path = compile_object()
+            if version != "editable":
+                build_data["force_include"][str(path)] = "reconciler/assets/xdplb.bpf.o"
+
+
+if __name__ == "__main__":
+    print(compile_object())

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The maps. Each has one writer: the controller or the data plane. The capacities
+ * here are the defaults; the controller sets those of lb.yaml before loading.
+ */
+#ifndef XDPLB_MAPS_H
+#define XDPLB_MAPS_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+
+/* --- written by the controller --- */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct meta);
+} meta SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8 * XDPLB_DEFAULT_SERVICES);
+	__type(key, struct endpoint);
+	__type(value, struct service);
+} services SEC(".maps");
+
+/* One flat array of all rings. The controller maps it: reading the live ring is
+ * free, and writing a slot is a store. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_RING_SLOTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct slot);
+} slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct backend);
+} backends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
+	__type(key, struct endpoint);
+	__type(value, struct reply);
+} nat_replies SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, XDPLB_DEFAULT_INTERFACES);
+	__type(key, __u32);
+	__type(value, struct interface);
+} interfaces SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_SERVICES);
+	__type(key, __u32);
+	__type(value, struct service_info);
+} service_info SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct backend_info);
+} backend_info SEC(".maps");
+
+/* --- written by the data plane --- */
+
+/* Exceptions only; a settled table never looks here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XDPLB_DEFAULT_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* Flows of which only a SYN has been seen: a SYN flood fills this and no more. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XDPLB_DEFAULT_FLOWS / 16);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} pending SEC(".maps");
+
+/* Backends that clients have spoken to directly: only their replies ask `flows`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
+	__type(key, __u32);
+	__type(value, __u32);
+} direct_seen SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct nexthop);
+} backend_nexthops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XDPLB_CLIENT_NEXTHOPS);
+	__type(key, __u32);
+	__type(value, struct nexthop);
+} client_nexthops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
+	__type(key, __u32);
+	__type(value, struct backend_stats);
+} backend_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, VERDICT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} verdicts SEC(".maps");
+
+#endif

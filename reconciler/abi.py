@@ -1,0 +1,205 @@
+"""The layout of the maps: `bpf/abi.h` in numpy dtypes.
+
+`abi.h` is the truth. A contract test compares names, offsets, sizes and enum
+values with the compiled program's BTF, in both directions.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Any
+
+import numpy as np
+
+ABI_VERSION = 1
+NAME_SIZE = 64
+
+# Network byte order is spelled out; everything else is the host's.
+_ADDRESS = "V16"
+_PORT = ">u2"
+
+ENDPOINT = np.dtype(
+    [("address", _ADDRESS), ("port", _PORT), ("protocol", "u1"), ("zero", "u1")], align=True
+)
+SERVICE = np.dtype(
+    [
+        ("ring_offset", "u4"),
+        ("ring_size", "u4"),
+        ("id", "u2"),
+        ("forwarding", "u1"),
+        ("affinity", "u1"),
+        ("flags", "u4"),
+    ],
+    align=True,
+)
+SLOT = np.dtype([("backend", "u2"), ("previous", "u2")], align=True)
+BACKEND = np.dtype(
+    [
+        ("address", _ADDRESS),
+        ("port", _PORT),
+        ("service", "u2"),
+        ("forwarding", "u1"),
+        ("state", "u1"),
+        ("zero", "u2"),
+        ("born", "u4"),
+    ],
+    align=True,
+)
+REPLY = np.dtype(
+    [("vip", _ADDRESS), ("vip_port", _PORT), ("backend", "u2"), ("flags", "u2"), ("zero", "u2")],
+    align=True,
+)
+FLOW_KEY = np.dtype(
+    [
+        ("client", _ADDRESS),
+        ("server", _ADDRESS),
+        ("client_port", _PORT),
+        ("server_port", _PORT),
+        ("protocol", "u1"),
+        ("zero", "V3"),
+    ]
+)
+FLOW = np.dtype(
+    [
+        ("last_seen_ns", "u8"),
+        ("slot", "u4"),
+        ("born", "u4"),
+        ("syn_sequence", "u4"),
+        ("backend", "u2"),
+        ("vip_port", _PORT),
+        ("vip", _ADDRESS),
+        ("kind", "u1"),
+        ("closing", "u1"),
+        ("zero", "V6"),
+    ],
+    align=True,
+)
+INTERFACE = np.dtype([("flags", "u4")])
+SETTINGS = np.dtype(
+    [("abi_version", "u4"), ("ticks_per_second", "u4"), ("hash_seed", "u8")], align=True
+)
+META = np.dtype(
+    [("generation", "u8"), ("config_sha256", "V32"), ("program_sha256", "V32")], align=True
+)
+SERVICE_INFO = np.dtype(
+    [
+        ("name", f"S{NAME_SIZE}"),
+        ("window_end_ns", "u8"),
+        ("drain_timeout_ms", "u4"),
+        ("own_addresses", "u1"),
+        ("zero", "V3"),
+    ],
+    align=True,
+)
+BACKEND_INFO = np.dtype(
+    [("name", f"S{NAME_SIZE}"), ("leaves_ns", "u8"), ("weight", "u4"), ("zero", "u4")], align=True
+)
+NEXTHOP = np.dtype(
+    [
+        ("expires", "u8"),
+        ("address", _ADDRESS),
+        ("ifindex", "u4"),
+        ("mtu", "u4"),
+        ("action", "u2"),
+        ("destination_mac", "V6"),
+        ("source_mac", "V6"),
+        ("zero", "u2"),
+    ],
+    align=True,
+)
+BACKEND_STATS = np.dtype(
+    [
+        ("packets", "u8"),
+        ("bytes", "u8"),
+        ("new_flows", "u8"),
+        ("reply_packets", "u8"),
+        ("reply_bytes", "u8"),
+    ]
+)
+INDEX = np.dtype("u4")
+COUNTER = np.dtype("u8")
+
+STRUCTS: dict[str, np.dtype[np.void]] = {
+    "endpoint": ENDPOINT,
+    "service": SERVICE,
+    "slot": SLOT,
+    "backend": BACKEND,
+    "reply": REPLY,
+    "flow_key": FLOW_KEY,
+    "flow": FLOW,
+    "interface": INTERFACE,
+    "settings": SETTINGS,
+    "meta": META,
+    "service_info": SERVICE_INFO,
+    "backend_info": BACKEND_INFO,
+    "nexthop": NEXTHOP,
+    "backend_stats": BACKEND_STATS,
+}
+
+MAPS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
+    "settings": (INDEX, SETTINGS),
+    "meta": (INDEX, META),
+    "services": (ENDPOINT, SERVICE),
+    "slots": (INDEX, SLOT),
+    "backends": (INDEX, BACKEND),
+    "nat_replies": (ENDPOINT, REPLY),
+    "interfaces": (INDEX, INTERFACE),
+    "service_info": (INDEX, SERVICE_INFO),
+    "backend_info": (INDEX, BACKEND_INFO),
+    "flows": (FLOW_KEY, FLOW),
+    "pending": (FLOW_KEY, FLOW),
+    "direct_seen": (INDEX, INDEX),
+    "backend_nexthops": (INDEX, NEXTHOP),
+    "client_nexthops": (INDEX, NEXTHOP),
+    "backend_stats": (INDEX, BACKEND_STATS),
+    "verdicts": (INDEX, COUNTER),
+}
+
+
+class ServiceFlag(enum.IntFlag):
+    """Mirror of `enum service_flag`."""
+
+    TRACKED = 1
+
+
+class ReplyFlag(enum.IntFlag):
+    """Mirror of `enum reply_flag`."""
+
+    SHARED = 1
+
+
+class InterfaceFlag(enum.IntFlag):
+    """Mirror of `enum interface_flag`."""
+
+    TRANSMITS = 1
+    REDIRECTS = 2
+
+
+class FlowKind(enum.IntEnum):
+    """Mirror of `enum flow_kind`."""
+
+    BACKEND = 1
+    DIRECT = 2
+    VIP = 3
+
+
+class Verdict(enum.IntEnum):
+    """Mirror of `enum verdict`: the fate of a packet."""
+
+    PASS_OTHER = 0
+    PASS_DIRECT = 1
+    PASS_TTL = 2
+    FORWARD_TRANSMIT = 3
+    FORWARD_REDIRECT = 4
+    FORWARD_STACK = 5
+    FORWARD_LOCAL = 6
+    REPLY_TRANSMIT = 7
+    REPLY_REDIRECT = 8
+    REPLY_STACK = 9
+    REPLY_LOCAL = 10
+    DROP_MALFORMED = 11
+    DROP_FRAGMENT = 12
+    DROP_IP_OPTIONS = 13
+    DROP_BAD_SOURCE = 14
+    DROP_NO_BACKEND = 15
+    DROP_NO_ROUTE = 16

@@ -1,0 +1,1 @@
+"""The commands: one file a verb, one error boundary in `main`."""

@@ -1,0 +1,108 @@
+"""The programs `xdplb` and `xdplb-reconcile`, and the one place where errors end."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from reconciler import __version__
+from reconciler.errors import ExitCode, XdplbError
+
+# Verb: its help. A verb's module is imported when it is called, so that `validate`
+# pays for neither BCC nor pyroute2.
+VERBS = {
+    "validate": "Check configuration files; needs no kernel and no root.",
+    "plan": "Show what the file would change, and how many slots would move.",
+    "run": "Be the controller: watch the file and keep the kernel to it.",
+    "status": "Show services, backends, verdicts and the last reload.",
+    "detach": "Take the data plane off the interfaces.",
+    "demo": "Balance real connections in a laboratory on this machine.",
+}
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported on demand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
+        """Return the verbs in the order of use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"reconciler.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the verbs without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="xdplb")
+def xdplb() -> None:
+    """An XDP layer-4 load balancer that is run from one file, lb.yaml."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `xdplb` and exit with its code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def main_reconcile(arguments: Sequence[str] | None = None) -> None:
+    """Run `xdplb-reconcile`, which is `xdplb run`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    sys.exit(run(words if words == ["--version"] else ["run", *words]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; return its exit code, whatever happens."""
+    try:
+        code = xdplb.main(arguments, prog_name="xdplb", standalone_mode=False)
+    except click.UsageError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except XdplbError as error:
+        return _report(error)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone, and with it whoever would read this
+        return ExitCode.OK
+    except Exception as error:
+        return _report_unexpected(error, arguments)
+    return int(code) if isinstance(code, int) else ExitCode.OK
+
+
+def _interrupted() -> int:
+    click.echo("xdplb: interrupted", err=True)
+    return 128 + 2  # as a shell reports SIGINT
+
+
+def _report(error: XdplbError) -> int:
+    render = getattr(error, "render", None)
+    if render is not None:
+        click.echo(render(), err=True)
+    click.echo(f"xdplb: {error}", err=True)
+    return error.exit_code
+
+
+def _report_unexpected(error: Exception, arguments: list[str]) -> int:
+    if "-v" in arguments or "--verbose" in arguments:
+        traceback.print_exception(error)
+    what = f"{type(error).__name__}: {error}"
+    click.echo(f"xdplb: unexpected: {what}; run it with -v and report what it shows", err=True)
+    return ExitCode.FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reconciler.config_file import default_config_path
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class Duration(click.ParamType):
+    """A duration such as 500ms, 2s or 5m, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(value))
+        if match is None:
+            self.fail(f"{value!r} is no duration; write 500ms, 2s or 5m", param, ctx)
+        return float(match[1]) * _UNITS_S[match[2]]
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    help="The configuration. [default: $XDPLB_CONFIG, ./lb.yaml, /etc/xdplb/lb.yaml]",
+)
+pin_dir_option = click.option(
+    "--pin-dir",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where instances are pinned. [default: /sys/fs/bpf/xdplb]",
+)
+name_option = click.option(
+    "-n", "--name", metavar="NAME", help='The instance. [default: the file\'s, or "default"]'
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+json_out_option = click.option(
+    "--json-out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write the JSON to a file too.",
+)
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+verbose_option = click.option(
+    "-v", "--verbose", is_flag=True, help="Say more, and show tracebacks."
+)
+detailed_option = click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit 2 when there are, or were, changes."
+)
+lock_timeout_option = click.option(
+    "--lock-timeout",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    help="How long to wait for another controller to let go.",
+)
+allow_large_option = click.option(
+    "--allow-large-change", is_flag=True, help="Do what the safety limits refuse."
+)
+
+
+def choose_path(file: str | None, config: str | None) -> str:
+    """Return the configuration's path from the argument, the option or the default.
+
+    Raises:
+        click.UsageError: argument and option name two files.
+    """
+    if file and config and file != config:
+        raise click.UsageError(f"two configurations are named: {file} and {config}")
+    return file or config or default_config_path()

@@ -1,0 +1,54 @@
+"""The BPF file system, where pins live."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+from pathlib import Path
+
+from reconciler.errors import NoPermission, Unavailable
+
+DEFAULT_PIN_ROOT = Path("/sys/fs/bpf/xdplb")
+_BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+
+
+class _Statfs(ct.Structure):
+    _fields_ = (("f_type", ct.c_long), ("rest", ct.c_char * 512))
+
+
+def is_bpffs(path: Path) -> bool:
+    """Whether `path` lies in a BPF file system."""
+    libc = ct.CDLL(None, use_errno=True)
+    buffer = _Statfs()
+    if libc.statfs(os.fsencode(path), ct.byref(buffer)):
+        return False
+    return buffer.f_type & 0xFFFFFFFF == _BPF_FS_MAGIC
+
+
+def ensure_bpffs(root: Path) -> None:
+    """Make `root` a folder of a BPF file system, mounting one above it where none is.
+
+    The mount goes to /sys/fs/bpf, or, for a root elsewhere, to the root itself.
+
+    Raises:
+        NoPermission: mounting needs CAP_SYS_ADMIN.
+        Unavailable: there is no place to mount to.
+    """
+    place = Path("/sys/fs/bpf")
+    if not root.is_relative_to(place):
+        place = root
+        place.mkdir(parents=True, exist_ok=True)
+    if not is_bpffs(place):
+        _mount(place)
+    root.mkdir(mode=0o700, exist_ok=True)
+
+
+def _mount(place: Path) -> None:
+    libc = ct.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", os.fsencode(place), b"bpf", 0, b"mode=0700"):
+        number = ct.get_errno()
+        message = f"cannot mount a BPF file system at {place}: {os.strerror(number)}"
+        remedy = f"mount it yourself: mount -t bpf bpf {place}"
+        if isinstance(OSError(number, ""), PermissionError):
+            raise NoPermission(message, remedy=remedy)
+        raise Unavailable(message, remedy=remedy)

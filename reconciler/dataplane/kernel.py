@@ -1,0 +1,379 @@
+"""The data plane in the kernel: read it, write it, one operation at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reconciler import abi, codec
+from reconciler.assets import find_asset
+from reconciler.dataplane.libbpf import (
+    XDP_FLAGS_DRV_MODE,
+    XDP_FLAGS_SKB_MODE,
+    KernelRefused,
+    Libbpf,
+)
+from reconciler.dataplane.pins import Pins, remove_folder
+from reconciler.errors import Unavailable
+from reconciler.model import Limits, XdpMode
+from reconciler.plan import Drop, Operation, Put, Store
+from reconciler.tables import Attachment, SlotWords, Tables
+
+PROGRAM = "xdplb"
+_ENDPOINT_TABLES = ("services", "nat_replies")
+_INDEX_TABLES = ("settings", "interfaces", "service_info", "backend_info", "backends", "meta")
+_HASHES = ("services", "nat_replies", "interfaces")
+_FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MODE}
+# VIPs of a service that listens on its interface's own addresses, and their markers.
+_ENDPOINTS_PER_SERVICE = 8
+_FLOWS_PER_PENDING = 16
+
+
+def list_capacities(limits: Limits) -> dict[str, int]:
+    """Return the entries of each map whose size lb.yaml decides. Id 0 is nobody's."""
+    per_backend = ("backends", "backend_info", "direct_seen", "backend_nexthops", "backend_stats")
+    return {
+        "services": _ENDPOINTS_PER_SERVICE * limits.services,
+        "service_info": limits.services + 1,
+        "slots": limits.ring_slots,
+        "nat_replies": limits.backends,
+        "flows": limits.flows,
+        "pending": max(limits.flows // _FLOWS_PER_PENDING, 1),
+        **dict.fromkeys(per_backend, limits.backends + 1),
+    }
+
+
+def read_program() -> tuple[bytes, str]:
+    """Return the compiled data plane that ships with this controller, and its SHA-256.
+
+    Raises:
+        Unavailable: it was not built.
+    """
+    try:
+        elf = find_asset("xdplb.bpf.o").read_bytes()
+    except FileNotFoundError as error:
+        raise Unavailable(str(error)) from error
+    return elf, hashlib.sha256(elf).hexdigest()
+
+
+class KernelDataplane:
+    """The pinned maps, program and links of one instance.
+
+    Reading needs nothing but the pins; `create` makes them.
+    """
+
+    def __init__(self, folder: Path, libbpf: Libbpf | None = None) -> None:
+        self.pins = Pins(folder)
+        self.libbpf = libbpf or Libbpf()
+        self._fds: dict[str, int] = {}
+        self._slots: SlotWords | None = None
+
+    def exists(self) -> bool:
+        """Whether the maps are pinned."""
+        return self.pins.maps.is_dir()
+
+    def close(self) -> None:
+        """Give back every descriptor. What is pinned goes on."""
+        self._slots = None
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
+
+    # --- making ---
+
+    def create(self, limits: Limits) -> None:
+        """Create and pin the maps with the file's capacities, if they are not there.
+
+        Raises:
+            Unavailable: maps are there, of another size or another ABI.
+        """
+        if not self.exists():
+            self._create_maps(limits)
+        self.check_maps(limits)
+
+    def _create_maps(self, limits: Limits) -> None:
+        capacities = list_capacities(limits)
+        remove_folder(self.pins.maps_in_making)
+        self.pins.maps_in_making.mkdir(mode=0o700)
+        with self._open_object() as handle:
+            for name, entries in capacities.items():
+                handle_map = self.libbpf.find_map(handle, name)
+                result = self.libbpf.library.bpf_map__set_max_entries(handle_map, entries)
+                self.libbpf.check(result, f"cannot size map {name}")
+            self.libbpf.load_object(handle)
+            for name in abi.MAPS:
+                fd = self.libbpf.library.bpf_map__fd(self.libbpf.find_map(handle, name))
+                self.libbpf.pin(fd, str(self.pins.maps_in_making / name))
+        self.pins.maps_in_making.rename(self.pins.maps)
+
+    def check_maps(self, limits: Limits) -> None:
+        """See that the pinned maps are of this ABI and of these capacities.
+
+        Raises:
+            Unavailable: they are not.
+        """
+        capacities = list_capacities(limits)
+        remedy = "take the instance down first (xdplb detach): its connections end with it"
+        for name, (key, value) in abi.MAPS.items():
+            key_size, value_size, entries = self.libbpf.map_info(self._fd(name))
+            if (key_size, value_size) != (key.itemsize, value.itemsize):
+                raise Unavailable(f"the pinned map {name} is of another ABI version", remedy=remedy)
+            wanted = capacities.get(name, entries)
+            if entries != wanted:
+                raise Unavailable(
+                    f"the pinned map {name} holds {entries} entries, limits in lb.yaml ask for"
+                    f" {wanted}",
+                    remedy=remedy,
+                )
+        version = self._read_abi_version()
+        if version not in (0, abi.ABI_VERSION):
+            raise Unavailable(
+                f"the pinned maps are of ABI version {version}, this controller's is"
+                f" {abi.ABI_VERSION}",
+                remedy=remedy,
+            )
+
+    def _read_abi_version(self) -> int:
+        _, data = self.libbpf.read_all(self._fd("settings"))
+        return int(np.frombuffer(data, abi.SETTINGS)["abi_version"][0])
+
+    @contextmanager
+    def _open_object(self) -> Iterator[int]:
+        elf, _ = read_program()
+        handle = self.libbpf.open_object(elf)
+        try:
+            yield handle
+        finally:
+            self.libbpf.library.bpf_object__close(handle)
+
+    def _fd(self, name: str) -> int:
+        if name not in self._fds:
+            self._fds[name] = self.libbpf.get(self.pins.map(name))
+        return self._fds[name]
+
+    # --- reading ---
+
+    def read(self) -> Tables:
+        """Return what the kernel holds.
+
+        The slots are a copy: what is observed stays as it was seen.
+        """
+        tables: dict[str, Any] = {name: self._read_indexes(name) for name in _INDEX_TABLES}
+        tables.update({name: self._read_endpoints(name) for name in _ENDPOINT_TABLES})
+        return Tables(**tables, attachments=self.read_attachments(), slots=self.slots.copy())
+
+    @property
+    def slots(self) -> SlotWords:
+        """The live slots, mapped: reading them is a load, writing one is a store."""
+        if self._slots is None:
+            fd = self._fd("slots")
+            _, _, entries = self.libbpf.map_info(fd)
+            pages = -(-entries * abi.SLOT.itemsize // mmap.PAGESIZE)
+            memory = mmap.mmap(fd, pages * mmap.PAGESIZE)
+            self._slots = np.frombuffer(memory, np.uint32, count=entries)
+        return self._slots
+
+    def _read_endpoints(self, name: str) -> dict[Any, Any]:
+        keys, values = self.libbpf.read_all(self._fd(name))
+        rows = codec.VALUES[name].decode_many(values)
+        return dict(zip(codec.ENDPOINT.decode_many(keys), rows, strict=True))
+
+    def _read_indexes(self, name: str) -> dict[int, Any]:
+        keys, values = self.libbpf.read_all(self._fd(name))
+        row = codec.VALUES[name]
+        indexes = np.frombuffer(keys, abi.INDEX)
+        if name in _HASHES:
+            present = np.arange(len(indexes))
+        else:  # an array: absent rows are all zero
+            cells = np.frombuffer(values, np.uint8).reshape(-1, row.dtype.itemsize)
+            present = np.flatnonzero(cells.any(axis=1))
+        fields = np.frombuffer(values, row.dtype)[present].tolist()
+        rows = [row.from_fields(one) for one in fields]
+        return dict(zip(indexes[present].tolist(), rows, strict=True))
+
+    def read_attachments(self) -> dict[str, Attachment]:
+        """Return our program on the interfaces, by interface name.
+
+        One whose interface is gone has ifindex 0.
+        """
+        programs = {}
+        for sha256, path in self.pins.find_programs():
+            with self._opened(path) as fd:
+                programs[self.libbpf.program_id(fd)] = sha256
+        attachments = {}
+        for interface, mode, path in self.pins.find_links():
+            with self._opened(path) as fd:
+                program_id, ifindex = self.libbpf.link_info(fd)
+            attachments[interface] = Attachment(ifindex, mode, programs.get(program_id, ""))
+        return attachments
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[int]:
+        fd = self.libbpf.get(str(path))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def read_counters(self, name: str) -> Any:
+        """Return a per-CPU array summed over the CPUs: a structured or plain numpy array."""
+        dtype = abi.MAPS[name][1]
+        cpus = self.libbpf.count_cpus()
+        _, data = self.libbpf.read_all(self._fd(name), dtype.itemsize * cpus)
+        columns = dtype.itemsize // abi.COUNTER.itemsize
+        cells = np.frombuffer(data, abi.COUNTER).reshape(-1, cpus, columns).sum(axis=1)
+        return np.ascontiguousarray(cells).view(dtype).reshape(-1)
+
+    def read_occupied(self) -> Any:
+        """Return which slots have a remembered flow that lives elsewhere, shape (slots,)."""
+        _, data = self.libbpf.read_all(self._fd("flows"))
+        flows = np.frombuffer(data, abi.FLOW)
+        flows = flows[flows["kind"] == abi.FlowKind.BACKEND]
+        flows = flows[flows["slot"] < len(self.slots)]
+        here = self.slots.view(np.uint16).reshape(-1, 2)[flows["slot"], 0]
+        occupied = np.zeros(len(self.slots), np.bool_)
+        occupied[flows["slot"][flows["backend"] != here]] = True
+        return occupied
+
+    # --- writing ---
+
+    def write(self, operation: Operation) -> None:
+        """Carry out one operation.
+
+        Raises:
+            KernelRefused: the kernel did not; nothing of this operation happened.
+        """
+        if isinstance(operation, Store):
+            # Indexed assignment copies item by item, and an aligned 32-bit store is
+            # atomic; a slice would be a memcpy, which promises nothing.
+            self.slots[operation.indexes] = operation.words
+        elif operation.table == "attachments":
+            self._write_attachment(operation)
+        elif isinstance(operation, Put):
+            key, value = self._encode_key(operation), self._encode_row(operation)
+            self.libbpf.update(self._fd(operation.table), key, value, f"cannot write {operation}")
+        else:
+            self._drop(operation)
+
+    def _encode_key(self, operation: Put | Drop) -> bytes:
+        if operation.table in _ENDPOINT_TABLES:
+            return codec.ENDPOINT.encode(operation.key)
+        return np.array(operation.key, abi.INDEX).tobytes()
+
+    def _encode_row(self, operation: Put) -> bytes:
+        return codec.VALUES[operation.table].encode(operation.row)
+
+    def _drop(self, operation: Drop) -> None:
+        key = self._encode_key(operation)
+        doing = f"cannot drop {operation}"
+        if operation.table in (*_ENDPOINT_TABLES, *_HASHES):
+            self.libbpf.delete(self._fd(operation.table), key, doing)
+            return
+        size = codec.VALUES[operation.table].dtype.itemsize
+        self.libbpf.update(self._fd(operation.table), key, bytes(size), doing)
+        if operation.table == "backends":  # its next holder starts from nothing
+            zero = bytes(abi.BACKEND_STATS.itemsize * self.libbpf.count_cpus())
+            self.libbpf.update(self._fd("backend_stats"), key, zero, doing)
+            self.libbpf.update(self._fd("direct_seen"), key, bytes(4), doing)
+
+    # --- attachments ---
+
+    def _write_attachment(self, operation: Put | Drop) -> None:
+        if isinstance(operation, Drop):
+            self._detach(operation.key)
+            return
+        wanted: Attachment = operation.row
+        link = self._find_link(operation.key)
+        with self._loaded_program(wanted.program_sha256) as program_fd:
+            if link and self._replace_program(link, wanted, program_fd):
+                return
+            self._detach(operation.key)
+            self._attach(operation.key, wanted, program_fd)
+
+    def _find_link(self, interface: str) -> tuple[XdpMode, Path] | None:
+        for name, mode, path in self.pins.find_links():
+            if name == interface:
+                return mode, path
+        return None
+
+    def _replace_program(
+        self, link: tuple[XdpMode, Path], wanted: Attachment, program_fd: int
+    ) -> bool:
+        """Put the program into the live link; False where the link is of no use any more."""
+        mode, path = link
+        if wanted.mode not in (mode, XdpMode.AUTO):
+            return False
+        with self._opened(path) as fd:
+            _, ifindex = self.libbpf.link_info(fd)
+            if ifindex != wanted.ifindex:
+                return False
+            self.libbpf.update_link(fd, program_fd)
+        return True
+
+    def _attach(self, interface: str, wanted: Attachment, program_fd: int) -> None:
+        modes = [wanted.mode]
+        if wanted.mode is XdpMode.AUTO:
+            modes = [XdpMode.NATIVE, XdpMode.GENERIC]
+        for mode in modes:
+            try:
+                fd = self.libbpf.create_link(program_fd, wanted.ifindex, _FLAGS[mode])
+            except KernelRefused as error:
+                if mode is modes[-1] or error.errno == _EBUSY:
+                    raise _explain_attach(interface, mode, error) from error
+                continue
+            try:
+                self.libbpf.pin(fd, str(self.pins.link(mode, interface)))
+            finally:
+                os.close(fd)
+            return
+
+    def _detach(self, interface: str) -> None:
+        for name, _, path in list(self.pins.find_links()):
+            if name == interface:
+                path.unlink()
+
+    @contextmanager
+    def _loaded_program(self, sha256: str) -> Iterator[int]:
+        path = self.pins.program(sha256)
+        if not path.exists():
+            self._load_program(path)
+        with self._opened(path) as fd:
+            yield fd
+
+    def _load_program(self, path: Path) -> None:
+        with self._open_object() as handle:
+            for name in abi.MAPS:
+                found = self.libbpf.find_map(handle, name)
+                result = self.libbpf.library.bpf_map__reuse_fd(found, self._fd(name))
+                self.libbpf.check(result, f"cannot use the pinned map {name}")
+            self.libbpf.load_object(handle)
+            self.libbpf.pin(self.libbpf.program_fd(handle, PROGRAM), str(path))
+
+    def forget_old_programs(self) -> None:
+        """Remove the pins of programs that no link uses any more."""
+        used = {attachment.program_sha256 for attachment in self.read_attachments().values()}
+        for sha256, path in list(self.pins.find_programs()):
+            if sha256 not in used:
+                path.unlink()
+
+
+_EBUSY = 16
+
+
+def _explain_attach(interface: str, mode: XdpMode, error: KernelRefused) -> Unavailable:
+    if error.errno == _EBUSY:
+        return Unavailable(
+            f"interface {interface} already has an XDP program",
+            remedy=f"see which with: bpftool net show dev {interface}",
+        )
+    return Unavailable(
+        f"interface {interface} takes no XDP program in {mode.value} mode: {error.message}",
+        remedy="use xdp_mode: auto or generic" if mode is XdpMode.NATIVE else "",
+    )

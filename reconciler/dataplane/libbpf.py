@@ -1,0 +1,285 @@
+"""The few calls of libbpf that are used, through the handle that BCC holds open.
+
+BCC links libbpf, so the functions are found in its library. libbpf 0.5 (Ubuntu
+22.04) to 1.x; `bpf_object__open_mem` and the rest have kept their signatures.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+from reconciler.errors import NoPermission, Unavailable, XdplbError
+
+BPF_ANY = 0
+BPF_XDP = 37  # enum bpf_attach_type
+XDP_FLAGS_SKB_MODE = 1 << 1
+XDP_FLAGS_DRV_MODE = 1 << 2
+
+_INSTALL_BCC = "install python3-bpfcc (Debian, Ubuntu) or python3-bcc (Fedora)"
+
+_PRINTER = ct.CFUNCTYPE(ct.c_int, ct.c_int, ct.c_char_p, ct.c_void_p)
+
+
+class _LinkOpts(ct.Structure):
+    _fields_ = (("sz", ct.c_size_t), ("flags", ct.c_uint32), ("pad", ct.c_uint32))
+
+
+class _MapInfo(ct.Structure):
+    """The head of struct bpf_map_info (include/uapi/linux/bpf.h)."""
+
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("key_size", ct.c_uint32),
+        ("value_size", ct.c_uint32),
+        ("max_entries", ct.c_uint32),
+        ("map_flags", ct.c_uint32),
+    )
+
+
+class _ProgInfo(ct.Structure):
+    """The head of struct bpf_prog_info."""
+
+    _fields_ = (("type", ct.c_uint32), ("id", ct.c_uint32))
+
+
+class _LinkInfo(ct.Structure):
+    """The head of struct bpf_link_info, of an XDP link."""
+
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("prog_id", ct.c_uint32),
+        ("pad", ct.c_uint32),
+        ("ifindex", ct.c_uint32),
+    )
+
+
+class TestRunOpts(ct.Structure):
+    """struct bpf_test_run_opts (tools/lib/bpf/bpf.h)."""
+
+    _fields_ = (
+        ("sz", ct.c_size_t),
+        ("data_in", ct.c_void_p),
+        ("data_out", ct.c_void_p),
+        ("data_size_in", ct.c_uint32),
+        ("data_size_out", ct.c_uint32),
+        ("ctx_in", ct.c_void_p),
+        ("ctx_out", ct.c_void_p),
+        ("ctx_size_in", ct.c_uint32),
+        ("ctx_size_out", ct.c_uint32),
+        ("retval", ct.c_uint32),
+        ("repeat", ct.c_int),
+        ("duration", ct.c_uint32),
+        ("flags", ct.c_uint32),
+        ("cpu", ct.c_uint32),
+        ("batch_size", ct.c_uint32),
+    )
+
+
+class KernelRefused(XdplbError):
+    """A BPF system call failed; `errno` says how."""
+
+    def __init__(self, doing: str, number: int, log: str = "") -> None:
+        super().__init__(f"{doing}: {os.strerror(number)}" + (f"\n{log}" if log else ""))
+        self.errno = number
+
+
+def _declare(library: Any) -> Any:
+    integer, unsigned, pointer = ct.c_int, ct.c_uint32, ct.c_void_p
+    signatures: dict[str, tuple[Any, list[Any]]] = {
+        "bpf_object__open_mem": (pointer, [pointer, ct.c_size_t, pointer]),
+        "bpf_object__load": (integer, [pointer]),
+        "bpf_object__close": (None, [pointer]),
+        "bpf_object__find_map_by_name": (pointer, [pointer, ct.c_char_p]),
+        "bpf_object__find_program_by_name": (pointer, [pointer, ct.c_char_p]),
+        "bpf_program__fd": (integer, [pointer]),
+        "bpf_map__fd": (integer, [pointer]),
+        "bpf_map__set_max_entries": (integer, [pointer, unsigned]),
+        "bpf_map__reuse_fd": (integer, [pointer, integer]),
+        "bpf_obj_pin": (integer, [integer, ct.c_char_p]),
+        "bpf_obj_get": (integer, [ct.c_char_p]),
+        "bpf_obj_get_info_by_fd": (integer, [integer, pointer, ct.POINTER(unsigned)]),
+        "bpf_map_update_elem": (integer, [integer, pointer, pointer, ct.c_uint64]),
+        "bpf_map_delete_elem": (integer, [integer, pointer]),
+        "bpf_map_lookup_batch": (
+            integer,
+            [integer, pointer, pointer, pointer, pointer, ct.POINTER(unsigned), pointer],
+        ),
+        "bpf_link_create": (integer, [integer, integer, integer, pointer]),
+        "bpf_link_update": (integer, [integer, integer, pointer]),
+        "bpf_prog_test_run_opts": (integer, [integer, pointer]),
+        "libbpf_num_possible_cpus": (integer, []),
+        "libbpf_set_print": (pointer, [_PRINTER]),
+    }
+    for name, (result, arguments) in signatures.items():
+        function = getattr(library, name)
+        function.restype, function.argtypes = result, arguments
+    return library
+
+
+class Libbpf:
+    """libbpf with Python's manners: failures raise, what libbpf prints is kept for them.
+
+    Raises:
+        Unavailable: BCC is missing, or is the other package of that name.
+    """
+
+    def __init__(self) -> None:
+        self.library = _declare(_find_library())
+        self._said: list[str] = []
+        self._printer = _PRINTER(self._listen)  # must outlive the library's use of it
+        self.library.libbpf_set_print(self._printer)
+        self._format = _find_formatter()
+
+    def _listen(self, level: int, template: bytes, arguments: int) -> int:
+        if level == 0:  # LIBBPF_WARN: errors, and the verifier's log
+            buffer = ct.create_string_buffer(16384)
+            self._format(buffer, len(buffer), template, arguments)
+            self._said.append(buffer.value.decode(errors="replace"))
+        return 0
+
+    def check(self, result: int, doing: str) -> int:
+        """Return a call's result.
+
+        Raises:
+            NoPermission: the kernel wants more capabilities.
+            KernelRefused: it failed otherwise.
+        """
+        if result >= 0:
+            return result
+        number = ct.get_errno() or -result
+        log = "".join(self._said)[-4000:].strip()
+        self._said.clear()
+        if number == errno.EPERM:
+            raise NoPermission(
+                f"{doing}: {os.strerror(number)}",
+                remedy="run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON",
+            )
+        raise KernelRefused(doing, number, log)
+
+    # --- objects ---
+
+    def open_object(self, elf: bytes) -> int:
+        """Return a handle on an ELF that is not loaded yet."""
+        buffer = ct.create_string_buffer(elf, len(elf))
+        handle = self.library.bpf_object__open_mem(buffer, len(elf), None)
+        if not handle:
+            self.check(-1, "cannot read the compiled data plane")
+        return int(handle)
+
+    def find_map(self, handle: int, name: str) -> int:
+        """Return the handle of a map of an object."""
+        found = self.library.bpf_object__find_map_by_name(handle, name.encode())
+        if not found:
+            raise Unavailable(f"the compiled data plane has no map {name}")
+        return int(found)
+
+    def load_object(self, handle: int) -> None:
+        """Create the maps and have the program verified."""
+        self.check(self.library.bpf_object__load(handle), "the kernel refuses the data plane")
+
+    def program_fd(self, handle: int, name: str) -> int:
+        """Return the descriptor of a loaded program; the object keeps owning it."""
+        program = self.library.bpf_object__find_program_by_name(handle, name.encode())
+        return self.check(self.library.bpf_program__fd(program), f"no program {name}")
+
+    # --- pins and links ---
+
+    def pin(self, fd: int, path: str) -> None:
+        """Give what `fd` is a name in a bpffs."""
+        self.check(self.library.bpf_obj_pin(fd, path.encode()), f"cannot pin {path}")
+
+    def get(self, path: str) -> int:
+        """Return a new descriptor of what is pinned at `path`."""
+        return self.check(self.library.bpf_obj_get(path.encode()), f"cannot open {path}")
+
+    def map_info(self, fd: int) -> tuple[int, int, int]:
+        """Return a map's key size, value size and capacity."""
+        info = self._info(fd, _MapInfo())
+        return info.key_size, info.value_size, info.max_entries
+
+    def program_id(self, fd: int) -> int:
+        """Return a program's id."""
+        return int(self._info(fd, _ProgInfo()).id)
+
+    def link_info(self, fd: int) -> tuple[int, int]:
+        """Return an XDP link's program id and ifindex; ifindex 0 when its interface is gone."""
+        info = self._info(fd, _LinkInfo())
+        return info.prog_id, info.ifindex
+
+    def _info(self, fd: int, info: Any) -> Any:
+        size = ct.c_uint32(ct.sizeof(info))
+        result = self.library.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
+        self.check(result, "cannot ask the kernel about an object")
+        return info
+
+    def create_link(self, program_fd: int, ifindex: int, flags: int) -> int:
+        """Attach a program to an interface; return the link's descriptor."""
+        opts = _LinkOpts(ct.sizeof(_LinkOpts), flags, 0)
+        result = self.library.bpf_link_create(program_fd, ifindex, BPF_XDP, ct.byref(opts))
+        return self.check(result, f"cannot attach to interface {ifindex}")
+
+    def update_link(self, link_fd: int, program_fd: int) -> None:
+        """Replace the program of a link; no packet goes without one."""
+        result = self.library.bpf_link_update(link_fd, program_fd, None)
+        self.check(result, "cannot replace the program")
+
+    # --- maps ---
+
+    def update(self, fd: int, key: bytes, value: bytes, doing: str) -> None:
+        """Write one element."""
+        self.check(self.library.bpf_map_update_elem(fd, key, value, BPF_ANY), doing)
+
+    def delete(self, fd: int, key: bytes, doing: str) -> None:
+        """Delete one element of a hash."""
+        self.check(self.library.bpf_map_delete_elem(fd, key), doing)
+
+    def read_all(self, fd: int, value_size: int | None = None) -> tuple[bytes, bytes]:
+        """Return all keys and all values of a map, each one behind the other.
+
+        `value_size` is the size of a value as the kernel hands it out, where that is
+        more than one CPU's.
+        """
+        key_size, one_value, capacity = self.map_info(fd)
+        value_size = value_size or one_value
+        keys = ct.create_string_buffer(key_size * capacity)
+        values = ct.create_string_buffer(value_size * capacity)
+        cursor = ct.create_string_buffer(max(key_size, 8))
+        count = ct.c_uint32(capacity)
+        result = self.library.bpf_map_lookup_batch(
+            fd, None, cursor, keys, values, ct.byref(count), None
+        )
+        if result < 0 and ct.get_errno() != errno.ENOENT:  # ENOENT: that was all
+            self.check(result, "cannot read a map")
+        return keys.raw[: count.value * key_size], values.raw[: count.value * value_size]
+
+    def count_cpus(self) -> int:
+        """Return how many values a per-CPU map has per key."""
+        result = self.library.libbpf_num_possible_cpus()
+        return self.check(result, "cannot count the CPUs")
+
+
+def _find_library() -> Any:
+    try:
+        import bcc  # noqa: PLC0415  (70 MB: only for who needs the kernel)
+    except ImportError as error:
+        raise Unavailable(f"BCC is missing ({error})", remedy=_INSTALL_BCC) from error
+    if not hasattr(bcc, "BPF"):
+        raise Unavailable(
+            f"{bcc.__file__} is not the BPF Compiler Collection but another package called bcc",
+            remedy=f"uninstall it (pip uninstall bcc) and {_INSTALL_BCC}",
+        )
+    return bcc.libbcc.lib
+
+
+def _find_formatter() -> Callable[..., int]:
+    formatter = ct.CDLL(None).vsnprintf
+    formatter.argtypes = [ct.c_char_p, ct.c_size_t, ct.c_char_p, ct.c_void_p]
+    formatter.restype = ct.c_int
+    result: Callable[..., int] = formatter
+    return result

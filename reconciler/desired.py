@@ -1,0 +1,403 @@
+"""From a Config to the Tables that should be.
+
+`compile_tables` is a pure function. Of the observed tables it takes only what
+the file doesn't say: who has which id and which slots, and which slots still
+remember. Two balancers with one file therefore agree on every backend's name,
+though not on its number.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconciler import maglev
+from reconciler.allocation import assign_ids, find_extent
+from reconciler.environment import Environment
+from reconciler.errors import Unavailable
+from reconciler.model import (
+    Affinity,
+    Backend,
+    BackendState,
+    Config,
+    Forwarding,
+    IPAddress,
+    Protocol,
+    Service,
+    XdpMode,
+)
+from reconciler.movement import move_slots, resample_slots
+from reconciler.tables import (
+    Attachment,
+    BackendInfo,
+    BackendRow,
+    Endpoint,
+    InterfaceRow,
+    ReplyRow,
+    ServiceInfo,
+    ServiceRow,
+    Settings,
+    SlotWords,
+    Tables,
+    ring_extents,
+    unpack_slots,
+)
+
+# Says of a VIP that some service has it; leads nowhere.
+_VIP_MARKER = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
+
+
+class Rings:
+    """Builds rings, and keeps those of the last pass: a pass that changes nothing builds none."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[object, ...], NDArray[np.uint16]] = {}
+        self._used: dict[tuple[object, ...], NDArray[np.uint16]] = {}
+
+    def build(self, weights: Mapping[str, int], size: int) -> NDArray[np.uint16]:
+        """Return `maglev.build_ring(weights, size)`."""
+        key = (size, *sorted(weights.items()))
+        ring = self._kept.get(key)
+        if ring is None:
+            ring = maglev.build_ring(weights, size)
+        self._used[key] = ring
+        return ring
+
+    def forget_unused(self) -> None:
+        """End a pass: keep what it used."""
+        self._kept, self._used = self._used, {}
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """Which slots of the flat array have a remembered flow that lives elsewhere."""
+
+    slots: NDArray[np.bool_]
+
+
+@dataclass
+class _Draft:
+    """Tables in the making."""
+
+    service_info: dict[int, ServiceInfo] = field(default_factory=dict)
+    backend_info: dict[int, BackendInfo] = field(default_factory=dict)
+    backends: dict[int, BackendRow] = field(default_factory=dict)
+    services: dict[Endpoint, ServiceRow] = field(default_factory=dict)
+    replies: dict[Endpoint, list[tuple[int, IPAddress, int]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+
+def compile_tables(
+    config: Config,
+    environment: Environment,
+    observed: Tables,
+    *,
+    now_ns: int,
+    rings: Rings | None = None,
+    occupancy: Occupancy | None = None,
+) -> Tables:
+    """Return the tables that `config` asks for, with the observed `meta`.
+
+    Args:
+        config: what the file says.
+        environment: what the machine is like.
+        observed: what the kernel holds; its slots have shape (limits.ring_slots,).
+        now_ns: CLOCK_MONOTONIC.
+        rings: builds the rings; give the same one every time to build each once.
+        occupancy: where remembered flows live; None if nobody has looked, and then
+            no pinned slot settles.
+
+    Raises:
+        Unavailable: an interface is missing or has no address for a VIP, or ids
+            or slots have run out.
+    """
+    compiler = _Compiler(
+        config,
+        environment,
+        observed,
+        now_ns=now_ns,
+        rings=rings or Rings(),
+        occupancy=occupancy,
+    )
+    return compiler.compile()
+
+
+class _Compiler:
+    def __init__(
+        self,
+        config: Config,
+        environment: Environment,
+        observed: Tables,
+        *,
+        now_ns: int,
+        rings: Rings,
+        occupancy: Occupancy | None,
+    ) -> None:
+        self.config = config
+        self.environment = environment
+        self.observed = observed
+        self.now_ns = now_ns
+        self.rings = rings
+        self.occupancy = occupancy
+        self.draft = _Draft()
+        self.services = {service.name: service for service in config.services}
+        self.service_ids = assign_ids(
+            self.services, _observed_service_ids(observed), config.limits.services
+        )
+        self.retired = self._find_retired()
+        self.backend_ids = self._assign_backend_ids()
+        self.extents = self._assign_extents()
+
+    def compile(self) -> Tables:
+        slots = np.zeros(self.config.limits.ring_slots, np.uint32)
+        for service in self.config.services:
+            self._add_backends(service)
+            words, window_end_ns = self._move_ring(service)
+            slots[self.extents[service.name]] = words
+            self._add_service(service, window_end_ns)
+        self.rings.forget_unused()
+        return Tables(
+            settings={0: self._settings()},
+            interfaces=self._interfaces(),
+            service_info=self.draft.service_info,
+            backend_info=self.draft.backend_info,
+            backends=self.draft.backends,
+            nat_replies=self._replies(),
+            services=self._track_shared(),
+            attachments=self._attachments(),
+            meta=self.observed.meta,
+            slots=slots,
+        )
+
+    # --- who is who ---
+
+    def _find_retired(self) -> dict[tuple[str, str], int]:
+        """Backends that left the file and stay a while: (service, backend) to `leaves_ns`."""
+        retired = {}
+        for key, number in _observed_backend_ids(self.observed).items():
+            service = self.services.get(key[0])
+            if service is None or any(b.name == key[1] for b in service.backends):
+                continue
+            leaves_ns = self.observed.backend_info[number].leaves_ns
+            leaves_ns = leaves_ns or self.now_ns + _timeout_ns(service)
+            if leaves_ns > self.now_ns:
+                retired[key] = leaves_ns
+        return retired
+
+    def _assign_backend_ids(self) -> dict[tuple[str, str], int]:
+        named = [(s.name, b.name) for s in self.config.services for b in s.backends]
+        return assign_ids(
+            [*named, *self.retired],
+            _observed_backend_ids(self.observed),
+            self.config.limits.backends,
+        )
+
+    def _assign_extents(self) -> dict[str, slice]:
+        """Rings keep their place; a new one never overlaps a live one, wanted or not."""
+        live = ring_extents(self.observed)
+        taken = list(live.values())
+        extents = {}
+        for name, service in self.services.items():
+            extent = live.get(self.service_ids[name])
+            if extent is None or extent.stop - extent.start != service.ring_size:
+                extent = find_extent(service.ring_size, taken, self.config.limits.ring_slots)
+                taken.append(extent)
+            extents[name] = extent
+        return extents
+
+    # --- one service ---
+
+    def _add_backends(self, service: Service) -> None:
+        for backend in service.backends:
+            info = BackendInfo(backend.name, backend.weight, 0)
+            row = self._backend_row(service, backend)
+            self._add_backend(service, info, row)
+        for (service_name, backend_name), leaves_ns in self.retired.items():
+            if service_name == service.name:
+                number = self.backend_ids[service_name, backend_name]
+                info = BackendInfo(backend_name, 0, leaves_ns)
+                row = self.observed.backends[number]._replace(state=BackendState.DRAIN)
+                self._add_backend(service, info, row)
+
+    def _add_backend(self, service: Service, info: BackendInfo, row: BackendRow) -> None:
+        number = self.backend_ids[service.name, info.name]
+        self.draft.backend_info[number] = info
+        self.draft.backends[number] = row
+        if row.forwarding is Forwarding.NAT:
+            backend = Endpoint(row.address, row.port, service.protocol)
+            for vip in self._vips(service):
+                self.draft.replies[backend].append((number, vip, service.port))
+
+    def _backend_row(self, service: Service, backend: Backend) -> BackendRow:
+        number = self.backend_ids[service.name, backend.name]
+        before = self.observed.backends.get(number)
+        born = before.born if before else self.observed.generation + 1
+        service_id = self.service_ids[service.name]
+        return BackendRow(
+            backend.address, backend.port, service_id, service.forwarding, backend.state, born
+        )
+
+    def _add_service(self, service: Service, window_end_ns: int) -> None:
+        number = self.service_ids[service.name]
+        self.draft.service_info[number] = ServiceInfo(
+            service.name, _timeout_ns(service) // 1_000_000, service.vip is None, window_end_ns
+        )
+        extent = self.extents[service.name]
+        row = ServiceRow(
+            number,
+            extent.start,
+            service.ring_size,
+            service.forwarding,
+            service.affinity,
+            is_tracked=False,
+        )
+        for vip in self._vips(service):
+            self.draft.services[Endpoint(vip, service.port, service.protocol)] = row
+            any_port = Endpoint(vip, 0, service.protocol)
+            self.draft.services[any_port] = _VIP_MARKER
+
+    def _vips(self, service: Service) -> tuple[IPAddress, ...]:
+        if service.vip is not None:
+            return (service.vip,)
+        name = self.config.interfaces[0]
+        facts = self.environment.interfaces[name]
+        version = service.backends[0].address.version
+        own = tuple(address for address in facts.addresses if address.version == version)
+        if not own:
+            raise Unavailable(
+                f"interface {name} has no IPv{version} address for service {service.name}",
+                remedy=f"give it one (ip address add ADDRESS/LENGTH dev {name}), or name a vip",
+            )
+        return own
+
+    # --- the ring ---
+
+    def _move_ring(self, service: Service) -> tuple[SlotWords, int]:
+        """Return the service's slots and the end of its window."""
+        number = self.service_ids[service.name]
+        info = self.observed.service_info.get(number)
+        window_end_ns = info.window_end_ns if info else 0
+        words, occupied = self._current_words(service)
+        moved = move_slots(
+            words,
+            self._target(service),
+            living=self._living(service),
+            remembers=service.protocol is Protocol.TCP,
+            is_window_over=0 < window_end_ns <= self.now_ns,
+            occupied=occupied,
+        )
+        backend, previous = unpack_slots(moved)
+        was, _ = unpack_slots(words)
+        if np.any((backend != was) & (previous != 0)):
+            window_end_ns = self.now_ns + _timeout_ns(service)
+        elif not np.any(previous):
+            window_end_ns = 0
+        return moved, window_end_ns
+
+    def _current_words(self, service: Service) -> tuple[SlotWords, NDArray[np.bool_] | None]:
+        live = ring_extents(self.observed).get(self.service_ids[service.name])
+        if live is None:
+            return np.zeros(service.ring_size, np.uint32), None
+        words = self.observed.slots[live]
+        if live == self.extents[service.name]:
+            return words, self.occupancy.slots[live] if self.occupancy else None
+        return resample_slots(words, service.ring_size), None
+
+    def _target(self, service: Service) -> NDArray[np.uint16]:
+        weights = {
+            b.name: b.weight for b in service.backends if b.state is BackendState.READY and b.weight
+        }
+        if not weights:
+            return np.zeros(service.ring_size, np.uint16)
+        names = maglev.ring_names(weights)
+        ids = np.array([self.backend_ids[service.name, name] for name in names], np.uint16)
+        return ids[self.rings.build(weights, service.ring_size)]
+
+    def _living(self, service: Service) -> NDArray[np.uint16]:
+        number = self.service_ids[service.name]
+        return np.array(
+            [
+                i
+                for i, row in self.draft.backends.items()
+                if row.service == number and row.state is not BackendState.MAINT
+            ],
+            np.uint16,
+        )
+
+    # --- across services ---
+
+    def _replies(self) -> dict[Endpoint, ReplyRow]:
+        replies = {}
+        for backend, claims in self.draft.replies.items():
+            # One that is in the file answers for one that has left it.
+            claims.sort(key=lambda claim: (self.draft.backend_info[claim[0]].leaves_ns, claim[0]))
+            number, vip, port = claims[0]
+            replies[backend] = ReplyRow(vip, port, number, _is_shared(claims))
+        return replies
+
+    def _track_shared(self) -> dict[Endpoint, ServiceRow]:
+        """Services that share a backend remember every flow: its replies must find their VIP."""
+        tracked = {
+            self.draft.backends[number].service
+            for claims in self.draft.replies.values()
+            if _is_shared(claims)
+            for number, _, _ in claims
+        }
+        return {
+            endpoint: row._replace(is_tracked=row.id in tracked)
+            for endpoint, row in self.draft.services.items()
+        }
+
+    # --- the machine ---
+
+    def _settings(self) -> Settings:
+        return Settings(self.environment.ticks_per_second, self.config.hash_seed)
+
+    def _interfaces(self) -> dict[int, InterfaceRow]:
+        return {
+            facts.ifindex: InterfaceRow(facts.transmits, facts.redirects)
+            for facts in self.environment.interfaces.values()
+        }
+
+    def _attachments(self) -> dict[str, Attachment]:
+        return {
+            name: Attachment(
+                facts.ifindex, self._mode(name, facts.ifindex), self.environment.program_sha256
+            )
+            for name, facts in self.environment.interfaces.items()
+        }
+
+    def _mode(self, name: str, ifindex: int) -> XdpMode:
+        """`auto` stays with what worked."""
+        wanted = self.config.xdp_mode
+        live = self.observed.attachments.get(name)
+        is_settled = wanted is XdpMode.AUTO and live is not None and live.ifindex == ifindex
+        return live.mode if live and is_settled else wanted
+
+
+def _is_shared(claims: Iterable[tuple[int, IPAddress, int]]) -> bool:
+    return len({(vip, port) for _, vip, port in claims}) > 1
+
+
+def _timeout_ns(service: Service) -> int:
+    return int(service.drain_timeout_s * 1e9)
+
+
+def _observed_service_ids(observed: Tables) -> dict[str, int]:
+    return {info.name: number for number, info in observed.service_info.items()}
+
+
+def _observed_backend_ids(observed: Tables) -> dict[tuple[str, str], int]:
+    """(service, backend) to id, of backends whose rows are whole."""
+    ids = {}
+    for number, info in observed.backend_info.items():
+        row = observed.backends.get(number)
+        service = observed.service_info.get(row.service) if row else None
+        if service:
+            ids[service.name, info.name] = number
+    return ids

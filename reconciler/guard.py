@@ -1,0 +1,54 @@
+"""The guard: refuses a plan that would take away too much at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.model import Safety
+from reconciler.resources import Resources
+
+# Of two or three backends, losing one is always "too many percent".
+FEWEST_FOR_PERCENT = 4
+
+
+def find_objection(safety: Safety, desired: Resources, observed: Resources) -> str | None:
+    """Return why the step from `observed` to `desired` is refused, or None."""
+    return next(_objections(safety, desired, observed), None)
+
+
+def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iterator[str]:
+    seeds = [r["settings"]["hash_seed"] for r in (observed, desired) if "settings" in r]
+    if len(set(seeds)) == 2 and _services(observed):
+        yield "the hash seed changes (hash_seed, or name): every flow would move"
+    for service in sorted(_services(observed)):
+        present = _live_backends(observed, service)
+        kept = present & _live_backends(desired, service)
+        if f"service.{service}" not in desired:
+            continue
+        removed = len(present) - len(kept)
+        percent = 100 * removed / max(len(present), 1)
+        if len(present) >= FEWEST_FOR_PERCENT and percent > safety.max_remove_percent:
+            yield (
+                f"service {service}: removes {removed} of {len(present)} backends ({percent:.0f} %),"
+                f" safety.max_remove_percent is {safety.max_remove_percent}"
+            )
+    for service in sorted(_services(desired)):
+        left = len(_live_backends(desired, service))
+        if left < safety.min_backends:
+            yield (
+                f"service {service}: leaves {left} backends,"
+                f" safety.min_backends is {safety.min_backends}"
+            )
+
+
+def _services(resources: Resources) -> set[str]:
+    return {r["name"] for address, r in resources.items() if "ring_size" in r}
+
+
+def _live_backends(resources: Resources, service: str) -> set[str]:
+    prefix = f"service.{service}.backend."
+    return {
+        address
+        for address, r in resources.items()
+        if address.startswith(prefix) and r["state"] == "ready" and r["weight"]
+    }

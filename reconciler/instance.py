@@ -1,0 +1,211 @@
+"""One running instance: the shell around propose, from the kernel and back to it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reconciler import netlink
+from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs
+from reconciler.dataplane.kernel import KernelDataplane, read_program
+from reconciler.desired import Occupancy, Rings
+from reconciler.environment import Environment
+from reconciler.errors import Blocked, Degraded, NoPermission, RolledBack, XdplbError
+from reconciler.lock import hold_lock
+from reconciler.model import Config
+from reconciler.plan import Plan, diff
+from reconciler.proposal import Proposal, propose
+from reconciler.tables import Tables, make_empty_tables, unpack_slots
+
+# Attaching can change what an interface can do; settled after one more look.
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one pass found and did.
+
+    `writes` counts the operations carried out, upkeep included.
+    """
+
+    proposal: Proposal
+    writes: int = 0
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether the pass brought the kernel to the file."""
+        return bool(self.writes and self.proposal.changes)
+
+
+class Instance:
+    """The instance `name`, pinned under `root`."""
+
+    def __init__(self, name: str, root: Path | None = None) -> None:
+        self.name = name
+        self.root = root or DEFAULT_PIN_ROOT
+        self.folder = self.root / name
+        self.dataplane = KernelDataplane(self.folder)
+        self.rings = Rings()
+
+    @contextmanager
+    def held(self, *, timeout_s: float = 0.0) -> Iterator[None]:
+        """Be the one writer of this instance while the block runs; makes its folder.
+
+        Raises:
+            Locked: another controller is.
+            NoPermission: the pins can't be made.
+        """
+        try:
+            ensure_bpffs(self.root)
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+        except PermissionError as error:
+            raise NoPermission(
+                f"cannot make {self.folder}: {error.strerror}", remedy="run as root"
+            ) from error
+        with hold_lock(self.folder, timeout_s=timeout_s):
+            try:
+                yield
+            finally:
+                self.dataplane.close()
+                self._forget_unused_folder()
+
+    def _forget_unused_folder(self) -> None:
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def exists(self) -> bool:
+        """Whether the instance has been applied and not been detached."""
+        try:
+            return self.dataplane.exists()
+        except PermissionError as error:
+            raise NoPermission(
+                f"cannot read {self.folder}: {error.strerror}", remedy="run as root"
+            ) from error
+
+    # --- looking ---
+
+    def observe(self, ring_slots: int) -> Tables:
+        """Return what the kernel holds; empty tables where there is no instance."""
+        return self.dataplane.read() if self.exists() else make_empty_tables(ring_slots)
+
+    def look_around(self, interfaces: Iterable[str], observed: Tables) -> Environment:
+        """Return what the machine is like, as far as the tables depend on it.
+
+        Raises:
+            Unavailable: an interface does not exist, or the program was not built.
+        """
+        _, program_sha256 = read_program()
+        modes = {name: one.mode for name, one in observed.attachments.items() if one.ifindex}
+        return netlink.read_environment(interfaces, modes, program_sha256)
+
+    def propose(self, config: Config) -> Proposal:
+        """Compare the file with the kernel; writes nothing.
+
+        Raises:
+            Unavailable: an interface is missing, or pinned maps don't fit.
+        """
+        observed = self.observe(config.limits.ring_slots)
+        if self.exists():
+            self.dataplane.check_maps(config.limits)
+        return self._propose(config, observed)
+
+    def _propose(self, config: Config, observed: Tables) -> Proposal:
+        now_ns = time.monotonic_ns()
+        return propose(
+            config,
+            self.look_around(config.interfaces, observed),
+            observed,
+            now_ns=now_ns,
+            rings=self.rings,
+            occupancy=self._find_occupancy(observed, now_ns),
+        )
+
+    def _find_occupancy(self, observed: Tables, now_ns: int) -> Occupancy | None:
+        """Look for remembered flows only when there is a pinned slot to settle."""
+        ends = [info.window_end_ns for info in observed.service_info.values()]
+        if not any(0 < end <= now_ns for end in ends):
+            return None
+        backend, previous = unpack_slots(observed.slots)
+        if not np.any((previous != 0) & (previous == backend)):
+            return None
+        return Occupancy(self.dataplane.read_occupied())
+
+    # --- doing ---
+
+    def reconcile(self, config: Config, *, allow_large_change: bool = False) -> Outcome:
+        """Bring the kernel to the file, verify it, or put back what was.
+
+        The caller holds the instance.
+
+        Raises:
+            Blocked: the guard refused; nothing was changed.
+            RolledBack: it failed, and the state before it is back.
+            Degraded: it failed, and so did putting things back.
+            Unavailable: an interface is missing, or pinned maps don't fit.
+        """
+        proposal = self.propose(config)
+        if proposal.objection and not allow_large_change:
+            raise Blocked(
+                proposal.objection, remedy="if that is what you want: --allow-large-change"
+            )
+        netlink.nudge_neighbours(row.address for row in proposal.desired.backends.values())
+        if not proposal.operations:
+            return Outcome(proposal)
+        existed = self.exists()
+        try:
+            self.dataplane.create(config.limits)
+            writes = self._converge(proposal)
+        except XdplbError as error:
+            self._roll_back(proposal.observed, existed, error)
+            raise
+        self.dataplane.forget_old_programs()
+        return Outcome(proposal, writes)
+
+    def _converge(self, proposal: Proposal) -> int:
+        """Carry out the plan and see that nothing is left to do; return the writes."""
+        writes = self._write(proposal.operations)
+        for _ in range(_ROUNDS):
+            left = self._propose(proposal.config, self.dataplane.read())
+            if left.changes:
+                what = ", ".join(change.address for change in left.changes)
+                raise XdplbError(f"read back, the kernel differs from the plan: {what}")
+            if not left.operations:
+                return writes
+            writes += self._write(left.operations)
+        raise XdplbError("the tables do not settle: the interfaces keep changing")
+
+    def _write(self, operations: Plan) -> int:
+        for operation in operations:
+            self.dataplane.write(operation)
+        return len(operations)
+
+    def _roll_back(self, before: Tables, existed: bool, error: XdplbError) -> None:
+        """Put back what stood before; raise what the caller shall see."""
+        try:
+            if not existed:
+                self.dataplane.close()
+                self.dataplane.pins.remove_contents()
+                return
+            self._write(diff(before, self.dataplane.read()))
+            remaining = diff(before, self.dataplane.read())
+        except (XdplbError, OSError) as second:
+            raise Degraded(
+                f"{error.message}; putting the state before it back failed too: {second}",
+                remedy="see xdplb status; run xdplb-reconcile --once again",
+            ) from error
+        if remaining:
+            raise Degraded(f"{error.message}; the state before it is not wholly back") from error
+        raise RolledBack(f"{error.message}; the state before it is back") from error
+
+    def detach(self) -> None:
+        """Take the program off the interfaces and remove every pin.
+
+        The caller holds the instance.
+        """
+        self.dataplane.close()
+        self.dataplane.pins.remove_contents()

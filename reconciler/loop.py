@@ -1,0 +1,268 @@
+"""The controller's loop: level-triggered, so that nothing is lost by a lost event.
+
+File events, signals and time only say "look again". A look compares what is with
+what should be, and whatever made it look plays no part in the result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from reconciler.config_file import Loaded, load
+from reconciler.errors import NoInput, XdplbError
+from reconciler.instance import Instance, Outcome
+from reconciler.model import Config
+from reconciler.status import Attempt, ControllerStatus, write_status
+from reconciler.watch import POLL_S, FileWatch, Stamp, measure_age_s, read_stamp
+
+log = logging.getLogger("xdplb")
+
+_FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How the controller is to behave, beside what the file says."""
+
+    allow_large_change: bool = False
+
+
+class Loop:
+    """Keeps one instance to one file until it is told to stop.
+
+    The caller holds the instance. Starts from a configuration that is valid and
+    applied; from then on the last good one stays in force whatever the file says.
+    """
+
+    def __init__(
+        self, instance: Instance, path: str, first: Loaded, options: LoopOptions | None = None
+    ) -> None:
+        self.instance = instance
+        self.path = Path(path)
+        self.options = options or LoopOptions()
+        self.config: Config = first.config
+        self._text_sha256 = first.config.sha256
+        self._stamp: Stamp = None
+        self._wake = threading.Event()
+        self._stopping = False
+        self._look_at_file = False
+        self._retry_s = 0.0
+        self._next_resync = 0.0
+        self._good: Attempt | None = None
+        self._shown_drift = ""
+
+    # --- from outside ---
+
+    def stop(self) -> None:
+        """End the loop after the pass under way. Traffic goes on."""
+        self._stopping = True
+        self._wake.set()
+
+    def reload(self) -> None:
+        """Look at the file now, changed or not."""
+        self._look_at_file = True
+        self._wake.set()
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop, SIGHUP reloads, while the block runs."""
+
+        def on_stop(_number: int, _frame: FrameType | None) -> None:
+            self.stop()
+
+        def on_reload(_number: int, _frame: FrameType | None) -> None:
+            self.reload()
+
+        handlers = {signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: on_reload}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    # --- the loop ---
+
+    def run(self) -> None:
+        """Apply the first configuration, then reconcile until stopped.
+
+        Raises:
+            XdplbError: the first pass failed. Later failures are logged and tried again.
+        """
+        watch = FileWatch(self.path, self._wake.set)
+        self._stamp = read_stamp(self.path)
+        self._finish(self.config, self._reconcile(self.config))
+        self._look_at_file = True  # it may have changed before it was watched
+        try:
+            while not self._stopping:
+                self._turn(watch)
+        finally:
+            watch.stop()
+
+    def _turn(self, watch: FileWatch) -> None:
+        now = time.monotonic()
+        watch.refresh()
+        if self._is_file_ready(watch):
+            self._take_file()
+        elif now >= self._next_resync:
+            self._pass(self.config)
+        if not self._stopping:
+            self._wake.wait(self._choose_wait_s())
+        self._wake.clear()
+
+    def _choose_wait_s(self) -> float:
+        until_resync = max(self._next_resync - time.monotonic(), 0.0)
+        waiting_for_writer = self._look_at_file and not self._stopping
+        poll_s = min(POLL_S, self._debounce_left_s()) if waiting_for_writer else POLL_S
+        return min(poll_s, until_resync)
+
+    def _debounce_left_s(self) -> float:
+        left = self.config.reconcile.debounce_s - measure_age_s(self._stamp)
+        return max(left, 0.01)
+
+    def _is_file_ready(self, watch: FileWatch) -> bool:
+        """Whether the file changed and its writer is done with it.
+
+        Done is one who closed or renamed the file, or has let it rest for the
+        debounce time; until then it may be half a file.
+        """
+        stamp = read_stamp(self.path)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._look_at_file = True
+        is_complete = watch.take_complete()
+        if not self._look_at_file:
+            return False
+        return is_complete or measure_age_s(stamp) >= self.config.reconcile.debounce_s
+
+    def _take_file(self) -> None:
+        self._look_at_file = False
+        try:
+            loaded = load(str(self.path))
+        except XdplbError as error:
+            self._reject(error)
+            return
+        if loaded.config.name != self.config.name:
+            self._reject(
+                XdplbError(
+                    f"{self.path}: name is {loaded.config.name}, this controller runs"
+                    f" {self.config.name}",
+                    remedy="a new name is a new instance: start a controller of its own",
+                )
+            )
+            return
+        if loaded.config.sha256 != self._text_sha256:
+            self._text_sha256 = loaded.config.sha256
+            self._pass(loaded.config)
+
+    def _reject(self, error: XdplbError) -> None:
+        sha256 = _digest(self.path)
+        if sha256 == self._text_sha256:
+            return
+        self._text_sha256 = sha256
+        log.error("config=rejected running=%s reason=%s", self.config.sha256[:12], quote(error))
+        render = getattr(error, "render", None)
+        for line in render().splitlines() if render else ():
+            log.error("%s", line)
+        result = "missing" if isinstance(error, NoInput) else "rejected"
+        self._tell(Attempt(result, time.time(), sha256, str(error)))
+
+    # --- one pass ---
+
+    def _pass(self, config: Config) -> None:
+        try:
+            outcome = self._reconcile(config)
+        except XdplbError as error:
+            self._fail(config, error)
+        else:
+            self._finish(config, outcome)
+
+    def _finish(self, config: Config, outcome: Outcome) -> None:
+        self.config = config
+        self._retry_s = 0.0
+        self._next_resync = time.monotonic() + config.reconcile.resync_s
+        self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)
+        self._tell(self._good)
+        log_outcome(outcome)
+
+    def _reconcile(self, config: Config) -> Outcome:
+        """Reconcile; with `heal: false`, drift is shown and left alone."""
+        if not config.reconcile.heal:
+            proposal = self.instance.propose(config)
+            drift = [c.address for c in proposal.changes if c.reason == "drift"]
+            if drift and len(drift) == len(proposal.changes):
+                self._show_drift(drift)
+                return Outcome(proposal)
+        return self.instance.reconcile(config, allow_large_change=self.options.allow_large_change)
+
+    def _show_drift(self, drift: list[str]) -> None:
+        shown = ",".join(drift)
+        if shown != self._shown_drift:
+            self._shown_drift = shown
+            log.warning("drift=%s heal=false", shown)
+
+    def _fail(self, config: Config, error: XdplbError) -> None:
+        """Keep the last good configuration in force, and try again later and later."""
+        self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), _LAST_RETRY_S)
+        self._next_resync = time.monotonic() + self._retry_s
+        self.instance.dataplane.close()
+        log.error(
+            "reconcile=failed code=%s running=%s reason=%s",
+            error.exit_code.name,
+            self.config.sha256[:12],
+            quote(error),
+        )
+        self._tell(Attempt("failed", time.time(), config.sha256, str(error)))
+
+    def _tell(self, attempt: Attempt) -> None:
+        status = ControllerStatus(os.getpid(), str(self.path), attempt, self._good)
+        try:
+            write_status(self.instance.name, status)
+        except OSError as error:
+            log.warning("status=unwritten reason=%s", quote(error))
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """Return `applied`, `in_sync`, or `drifted` where drift was left alone."""
+    if outcome.is_changed:
+        return "applied"
+    return "in_sync" if outcome.proposal.is_in_sync else "drifted"
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """Write one line if the pass did anything."""
+    if not outcome.writes:
+        return
+    proposal = outcome.proposal
+    log.info(
+        "reconcile=%s generation=%d changes=%d writes=%d slots_moved=%d sha256=%s",
+        describe_outcome(outcome) if outcome.is_changed else "upkeep",
+        proposal.desired.generation,
+        len(proposal.changes),
+        outcome.writes,
+        sum(ring.slots_moved for ring in proposal.rings),
+        proposal.config.sha256[:12],
+    )
+
+
+def quote(value: object) -> str:
+    """Return a log value in quotes, on one line."""
+    text = " ".join(str(value).split())
+    return '"' + text.replace('"', "'") + '"'
+
+
+def _digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

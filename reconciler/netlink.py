@@ -1,0 +1,170 @@
+"""What the kernel's routing side knows: interfaces, their addresses, next hops.
+
+The only user of pyroute2.
+"""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+
+from pyroute2 import IPRoute, NetlinkError
+from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, genlmsg
+from pyroute2.netlink.generic import GenericNetlinkSocket
+
+from reconciler.environment import Environment, InterfaceFacts
+from reconciler.errors import Unavailable
+from reconciler.model import IPAddress, XdpMode
+
+# include/uapi/linux/netdev.h
+_NETDEV_CMD_DEV_GET = 1
+_NDO_XMIT = 1 << 2
+
+_SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
+_NTF_USE = 1
+_RTN_UNICAST = 1
+_CLOCK_MONOTONIC_COARSE = 6
+
+# Kernels before 6.3 don't say what a driver can do. These implement ndo_xdp_xmit
+# without conditions that can't be seen from here.
+_DRIVERS_THAT_REDIRECT = frozenset(
+    "bnxt_en dpaa2-eth ena enetc gve i40e ice igb igc ixgbe ixgbevf mlx5_core mvneta mvpp2 nfp sfc"
+    " stmmac tsnep".split()
+)
+
+
+class _DeviceMessage(genlmsg):  # type: ignore[misc]
+    """NETDEV_CMD_DEV_GET (Documentation/netlink/specs/netdev.yaml)."""
+
+    nla_map = (
+        ("NETDEV_A_DEV_UNSPEC", "none"),
+        ("NETDEV_A_DEV_IFINDEX", "uint32"),
+        ("NETDEV_A_DEV_PAD", "none"),
+        ("NETDEV_A_DEV_XDP_FEATURES", "uint64"),
+    )
+
+
+def read_ticks_per_second() -> int:
+    """Return the kernel's HZ: the coarse clock advances once a tick (clock_getres(2))."""
+    return round(1 / time.clock_getres(_CLOCK_MONOTONIC_COARSE))
+
+
+def read_environment(
+    names: Iterable[str], modes: Mapping[str, XdpMode], program_sha256: str
+) -> Environment:
+    """Return what the machine is like now.
+
+    Args:
+        names: the interfaces of lb.yaml.
+        modes: how our program runs where it does already; an interface that is
+            missing here is taken for native.
+        program_sha256: hex digest of the program to attach.
+
+    Raises:
+        Unavailable: an interface does not exist.
+    """
+    with IPRoute() as routes:
+        links = {link.get_attr("IFLA_IFNAME"): link for link in routes.get_links()}
+        features = _read_xdp_features()
+        all_generic = bool(modes) and all(mode is XdpMode.GENERIC for mode in modes.values())
+        interfaces = {}
+        for name in names:
+            link = _find_link(name, links)
+            can_xmit = _can_xmit(link, features)
+            is_generic = modes.get(name) is XdpMode.GENERIC
+            interfaces[name] = InterfaceFacts(
+                link["index"],
+                _read_addresses(routes, link["index"]),
+                # XDP_TX of a veth goes through its peer's ndo_xdp_xmit.
+                transmits=is_generic or can_xmit or _kind(link) != "veth",
+                # What counts is how the frame came in: the stack takes it anywhere.
+                redirects=all_generic or can_xmit,
+            )
+    return Environment(interfaces, read_ticks_per_second(), program_sha256)
+
+
+def _find_link(name: str, links: Mapping[str, dict[str, int]]) -> dict[str, int]:
+    if name in links:
+        return links[name]
+    close = difflib.get_close_matches(name, links, n=1)
+    hint = f"did you mean {close[0]}?" if close else "see which there are: ip -brief link"
+    raise Unavailable(f"there is no interface {name}", remedy=hint)
+
+
+def _read_addresses(routes: IPRoute, ifindex: int) -> tuple[IPAddress, ...]:
+    return tuple(
+        ip_address(message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
+        for message in routes.get_addr(index=ifindex)
+        if message["scope"] < _SCOPE_LINK or message["scope"] == 254  # 254: host, on lo
+    )
+
+
+def _read_xdp_features() -> dict[int, int] | None:
+    """XDP features by ifindex; None on kernels before 6.3."""
+    with GenericNetlinkSocket() as socket:
+        try:
+            socket.bind("netdev", _DeviceMessage)
+        except NetlinkError:
+            return None
+        request = _DeviceMessage()
+        request["cmd"], request["version"] = _NETDEV_CMD_DEV_GET, 1
+        answers = socket.nlm_request(
+            request, msg_type=socket.prid, msg_flags=NLM_F_REQUEST | NLM_F_DUMP
+        )
+        return {
+            answer.get_attr("NETDEV_A_DEV_IFINDEX"): answer.get_attr("NETDEV_A_DEV_XDP_FEATURES")
+            for answer in answers
+        }
+
+
+def _kind(link: dict[str, int]) -> str | None:
+    info = link.get_attr("IFLA_LINKINFO")  # type: ignore[attr-defined]
+    return info.get_attr("IFLA_INFO_KIND") if info else None
+
+
+def _can_xmit(link: dict[str, int], features: Mapping[int, int] | None) -> bool:
+    if features is not None:
+        return bool(features.get(link["index"], 0) & _NDO_XMIT)
+    return _read_driver(link.get_attr("IFLA_IFNAME")) in _DRIVERS_THAT_REDIRECT  # type: ignore[attr-defined]
+
+
+def _read_driver(name: str) -> str:
+    from pyroute2.ethtool.ioctl import IoctlEthtool  # noqa: PLC0415  (old kernels only)
+
+    try:
+        driver: bytes = IoctlEthtool(name).get_drvinfo()["driver"]
+    except OSError:
+        return ""
+    return driver.split(b"\0")[0].decode()
+
+
+def nudge_neighbours(addresses: Iterable[IPAddress]) -> None:
+    """Have the kernel resolve, or confirm, the next hop of each address.
+
+    XDP reads the neighbour table but never asks for an entry, and frames it sends
+    confirm none: without this an entry would grow stale and an answer late.
+    Addresses without a route are left to whoever asks for them.
+    """
+    with IPRoute() as routes:
+        hops = {hop for address in addresses for hop in _find_hop(routes, address)}
+        for ifindex, address in sorted(hops):
+            try:
+                routes.neigh("replace", dst=address, ifindex=ifindex, flags=_NTF_USE, state=0)
+            except NetlinkError as error:
+                if error.code not in (_EINVAL, _ENODEV):  # no ARP there, or gone meanwhile
+                    raise
+
+
+_ENODEV, _EINVAL = 19, 22
+
+
+def _find_hop(routes: IPRoute, address: IPAddress) -> list[tuple[int, str]]:
+    try:
+        route = next(iter(routes.route("get", dst=str(address))), None)
+    except NetlinkError:
+        return []
+    if route is None or route["type"] != _RTN_UNICAST:
+        return []
+    return [(route.get_attr("RTA_OIF"), route.get_attr("RTA_GATEWAY") or str(address))]

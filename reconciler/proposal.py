@@ -1,0 +1,202 @@
+"""A proposal: a plan together with what it means to people.
+
+`propose` is what `plan` prints and what every reconcile pass does: desired
+against observed, in operations for the data plane and in changes for the reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from reconciler.desired import Occupancy, Rings, compile_tables
+from reconciler.environment import Environment
+from reconciler.guard import find_objection
+from reconciler.maglev import least_moved
+from reconciler.model import Config, Source
+from reconciler.plan import Drop, Plan, Put, diff
+from reconciler.resources import (
+    Resources,
+    backend_address,
+    changed_attributes,
+    count_slots,
+    list_resources,
+)
+from reconciler.tables import Meta, Tables, ring_extents, unpack_slots
+
+
+@dataclass(frozen=True)
+class Change:
+    """One resource that a plan creates, updates or deletes.
+
+    `before` and `after` hold the attributes that differ, all of them where the
+    resource comes or goes. `slots` is (before, after) for a backend.
+    """
+
+    address: str
+    action: str
+    reason: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+    slots: tuple[int, int] | None = None
+    source: Source | None = None
+
+
+@dataclass(frozen=True)
+class RingChange:
+    """How many slots of a service's ring change hands, and the least that could."""
+
+    service: str
+    size: int
+    slots_moved: int
+    slots_moved_min: int
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What should be, how to get there, and what that changes.
+
+    Operations without changes are the controller's own upkeep: slots whose window
+    is over, neighbours' interfaces. They need no one's consent.
+    """
+
+    config: Config
+    desired: Tables
+    observed: Tables
+    operations: Plan
+    changes: tuple[Change, ...]
+    rings: tuple[RingChange, ...]
+    objection: str | None
+
+    @property
+    def is_in_sync(self) -> bool:
+        """Whether the kernel does what the file says."""
+        return not self.changes
+
+
+def propose(
+    config: Config,
+    environment: Environment,
+    observed: Tables,
+    *,
+    now_ns: int,
+    rings: Rings | None = None,
+    occupancy: Occupancy | None = None,
+) -> Proposal:
+    """Compare what `config` asks for with what is observed; see `compile_tables`.
+
+    Raises:
+        Unavailable: as `compile_tables`.
+    """
+    desired = compile_tables(
+        config, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
+    )
+    ring_changes = tuple(_compare_rings(desired, observed))
+    changes = tuple(_compare(config, desired, observed, ring_changes))
+    if changes:
+        meta = Meta(observed.generation + 1, config.sha256, environment.program_sha256)
+        desired = replace(desired, meta={0: meta})
+    return Proposal(
+        config,
+        desired,
+        observed,
+        diff(desired, observed),
+        changes,
+        ring_changes,
+        find_objection(config.safety, list_resources(desired), list_resources(observed)),
+    )
+
+
+def _compare(
+    config: Config, desired: Tables, observed: Tables, rings: tuple[RingChange, ...]
+) -> Iterator[Change]:
+    before, after = list_resources(observed), list_resources(desired)
+    slots_before, slots_after = count_slots(observed), count_slots(desired)
+    is_drift = bool(observed.config_sha256) and observed.config_sha256 == config.sha256
+    reason = "drift" if is_drift else "config"
+    sources = _sources(config)
+    found = False
+    for address in sorted({*before, *after}):
+        change = _compare_resource(address, before, after, reason)
+        slots = _backend_slots(address, slots_before, slots_after)
+        if change:
+            found = True
+            yield replace(change, slots=slots, source=sources.get(address))
+    if not found:
+        yield from _compare_rows(desired, observed, rings)
+
+
+def _compare_resource(
+    address: str, before: Resources, after: Resources, reason: str
+) -> Change | None:
+    old, new = before.get(address), after.get(address)
+    if old == new:
+        return None
+    if old is None or new is None:
+        action = "create" if old is None else "delete"
+        return Change(address, action, reason, dict(old or {}), dict(new or {}))
+    keys = changed_attributes(old, new)
+    return Change(
+        address, "update", reason, {k: old.get(k) for k in keys}, {k: new.get(k) for k in keys}
+    )
+
+
+def _compare_rows(
+    desired: Tables, observed: Tables, rings: tuple[RingChange, ...]
+) -> Iterator[Change]:
+    """Rows that differ though every resource agrees: somebody wrote to the maps."""
+    for ring in rings:
+        if ring.slots_moved:
+            moved = {"slots_moved": ring.slots_moved}
+            yield Change(f"service.{ring.service}.ring", "update", "drift", moved, {})
+    for operation in diff(desired, observed):
+        if isinstance(operation, (Put, Drop)) and operation.table in ("nat_replies", "services"):
+            address = f"{operation.table}.{operation.key.address}:{operation.key.port}"
+            is_drop = isinstance(operation, Drop)
+            action = "delete" if is_drop else "create"
+            if not is_drop and operation.key in observed.rows(operation.table):
+                action = "update"
+            yield Change(address, action, "drift", {}, {})
+
+
+def _backend_slots(
+    address: str, before: dict[str, dict[str, int]], after: dict[str, dict[str, int]]
+) -> tuple[int, int] | None:
+    parts = address.split(".", 3)
+    if len(parts) != 4 or parts[2] != "backend":
+        return None
+    service, backend = parts[1], parts[3]
+    return before.get(service, {}).get(backend, 0), after.get(service, {}).get(backend, 0)
+
+
+def _sources(config: Config) -> dict[str, Source | None]:
+    sources: dict[str, Source | None] = {}
+    for service in config.services:
+        sources[f"service.{service.name}"] = service.source
+        for backend in service.backends:
+            sources[backend_address(service.name, backend.name)] = backend.source
+    return sources
+
+
+def _compare_rings(desired: Tables, observed: Tables) -> Iterator[RingChange]:
+    before, after = count_slots(observed), count_slots(desired)
+    old, new = _ring_targets(observed), _ring_targets(desired)
+    for service in sorted(new):
+        size = len(new[service])
+        is_comparable = service in old and len(old[service]) == size
+        moved = int(np.count_nonzero(old[service] != new[service])) if is_comparable else size
+        least = least_moved(before[service], after[service]) if is_comparable else size
+        if service not in old:
+            moved = least = 0
+        yield RingChange(service, size, moved, least)
+
+
+def _ring_targets(tables: Tables) -> dict[str, Any]:
+    return {
+        tables.service_info[number].name: unpack_slots(tables.slots[extent])[0]
+        for number, extent in ring_extents(tables).items()
+        if number in tables.service_info
+    }

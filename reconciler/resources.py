@@ -1,0 +1,110 @@
+"""Tables as people see them: services, backends, interfaces, by address.
+
+An address is a path such as `service.web.backend.web-2`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from reconciler.tables import Tables, ring_extents, unpack_slots
+
+Attributes: TypeAlias = dict[str, Any]
+Resources: TypeAlias = dict[str, Attributes]
+
+
+def backend_address(service: str, backend: str) -> str:
+    """Return the address of a backend."""
+    return f"service.{service}.backend.{backend}"
+
+
+def list_resources(tables: Tables) -> Resources:
+    """Return what the tables hold, by address, in a stable order.
+
+    Backends that left the file and stay only for their flows are not listed.
+    """
+    resources: Resources = {}
+    for name, attachment in sorted(tables.attachments.items()):
+        resources[f"interface.{name}"] = {
+            "mode": attachment.mode.value,
+            "program": attachment.program_sha256[:12],
+        }
+    if 0 in tables.settings:
+        resources["settings"] = {"hash_seed": tables.settings[0].hash_seed}
+    for service in _services(tables):
+        resources[f"service.{service['name']}"] = service
+    for address, backend in _backends(tables):
+        resources[address] = backend
+    return resources
+
+
+def _services(tables: Tables) -> list[Attributes]:
+    vips = defaultdict(list)
+    rows = {}
+    for endpoint, row in tables.services.items():
+        if row.id:
+            vips[row.id].append(endpoint)
+            rows[row.id] = row
+    found = []
+    for number, info in sorted(tables.service_info.items(), key=lambda item: item[1].name):
+        if number in rows:
+            endpoint = vips[number][0]
+            found.append(
+                {
+                    "name": info.name,
+                    "vips": sorted(str(e.address) for e in vips[number]),
+                    "port": endpoint.port,
+                    "protocol": endpoint.protocol.name.lower(),
+                    "forwarding": rows[number].forwarding.name.lower(),
+                    "affinity": rows[number].affinity.name.lower(),
+                    "ring_size": rows[number].ring_size,
+                    "drain_timeout_ms": info.drain_timeout_ms,
+                    "tracked": rows[number].is_tracked,
+                }
+            )
+    return found
+
+
+def _backends(tables: Tables) -> list[tuple[str, Attributes]]:
+    found = []
+    for number, row in tables.backends.items():
+        info = tables.backend_info.get(number)
+        service = tables.service_info.get(row.service)
+        if info is None or service is None or info.leaves_ns:
+            continue
+        attributes = {
+            "address": str(row.address),
+            "port": row.port,
+            "weight": info.weight,
+            "state": row.state.name.lower(),
+        }
+        found.append((backend_address(service.name, info.name), attributes))
+    return sorted(found)
+
+
+def count_slots(tables: Tables) -> dict[str, dict[str, int]]:
+    """Return, by service name, how many slots lead to each of its backends, by name."""
+    counts = {}
+    for number, extent in ring_extents(tables).items():
+        info = tables.service_info.get(number)
+        if info is not None:
+            per_id = np.bincount(unpack_slots(tables.slots[extent])[0])
+            counts[info.name] = _name_counts(tables, number, per_id.tolist())
+    return counts
+
+
+def _name_counts(tables: Tables, service: int, per_id: list[int]) -> dict[str, int]:
+    return {
+        info.name: per_id[number] if number < len(per_id) else 0
+        for number, info in sorted(tables.backend_info.items(), key=lambda item: item[1].name)
+        if number in tables.backends and tables.backends[number].service == service
+    }
+
+
+def changed_attributes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which two resources differ."""
+    return [key for key in {**before, **after} if before.get(key) != after.get(key)]

@@ -1,0 +1,62 @@
+"""What the controller says of itself to others: /run/xdplb/<name>/status.json."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+RUN_ROOT = Path("/run/xdplb")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try to bring the kernel to a file. `at` is in seconds since the epoch."""
+
+    result: str
+    at: float
+    sha256: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class ControllerStatus:
+    """The controller's own account; what the kernel holds is read from the kernel.
+
+    `last_good` is the last attempt that ended in sync; it stays when later ones fail.
+    """
+
+    pid: int
+    config_path: str
+    last_attempt: Attempt
+    last_good: Attempt | None
+
+
+def write_status(name: str, status: ControllerStatus, root: Path = RUN_ROOT) -> None:
+    """Replace an instance's account in one step: readers see the old or the new one."""
+    folder = root / name
+    folder.mkdir(parents=True, exist_ok=True)
+    new = folder / f"status.json.{os.getpid()}"
+    new.write_text(json.dumps(asdict(status), indent=2) + "\n", encoding="utf-8")
+    new.replace(folder / "status.json")
+
+
+def read_status(name: str, root: Path = RUN_ROOT) -> ControllerStatus | None:
+    """Return the last account of an instance's controller, if there is one that can be read."""
+    try:
+        document = json.loads((root / name / "status.json").read_text(encoding="utf-8"))
+        return _parse(document)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _parse(document: dict[str, Any]) -> ControllerStatus:
+    good = document["last_good"]
+    return ControllerStatus(
+        document["pid"],
+        document["config_path"],
+        Attempt(**document["last_attempt"]),
+        Attempt(**good) if good else None,
+    )
