@@ -1,0 +1,134 @@
+"""`xdplb validate`: is the file right? Needs no kernel and no privileges."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import click
+
+from reconciler import diagnostics
+from reconciler.config import Parsed, codes, parse
+from reconciler.config.text import decode_leniently
+from reconciler.config_file import default_config_path, name_config, read_config
+from reconciler.diagnostics import Diagnostic
+from reconciler.errors import ExitCode, NoInput
+from reconciler.model import Config
+
+FORMAT_VERSION = "1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one file. `missing` says why it could not be read, if so."""
+
+    path: str
+    parsed: Parsed
+    text: str = ""
+    missing: NoInput | None = None
+
+
+@click.command()
+@click.argument("files", nargs=-1, metavar="[FILE or -]...")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["human", "json", "github"]),
+    default="human",
+    help="How to print what is found: for people, for programs, or as GitHub annotations.",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing about valid files.")
+@click.pass_context
+def validate(ctx: click.Context, files: tuple[str, ...], form: str, quiet: bool) -> None:
+    """Check syntax, schema and meaning of configuration files.
+
+    Every problem is shown with its place. Exits 0 when all files are valid, 78
+    when one is not, and 66 when one can't be read.
+    """
+    results = [check_file(path) for path in files or (default_config_path(),)]
+    print_results(results, form, quiet)
+    ctx.exit(choose_exit_code(results))
+
+
+def check_file(path: str) -> Result:
+    """Read and parse one file."""
+    name = name_config(path)
+    try:
+        data = read_config(path)
+    except NoInput as error:
+        problem = Diagnostic(codes.UNREADABLE, "error", error.message, hint=error.remedy)
+        return Result(name, Parsed(None, (problem,)), missing=error)
+    return Result(name, parse(data, name), decode_leniently(data))
+
+
+def choose_exit_code(results: Iterable[Result]) -> ExitCode:
+    """Return the worst of the files' codes: invalid, then missing, then valid."""
+    invalid = [result for result in results if result.parsed.config is None]
+    if not invalid:
+        return ExitCode.OK
+    return ExitCode.NOINPUT if all(result.missing for result in invalid) else ExitCode.CONFIG
+
+
+def print_results(results: list[Result], form: str, quiet: bool) -> None:
+    """Print the results: data on standard output, words about problems on standard error."""
+    if form == "json":
+        click.echo(json.dumps(to_json(results), indent=2))
+        return
+    for result in results:
+        if form == "github":
+            _print_github(result)
+        else:
+            _print_human(result)
+        if result.parsed.config and not quiet and form == "human":
+            click.echo(f"{result.path}: valid: {summarise(result.parsed.config)}")
+
+
+def _print_human(result: Result) -> None:
+    if result.missing:
+        click.echo(f"xdplb: {result.missing}", err=True)
+    elif result.parsed.diagnostics:
+        texts = {result.path: result.text}
+        click.echo(diagnostics.render_human(result.parsed.diagnostics, texts), err=True)
+
+
+def _print_github(result: Result) -> None:
+    if result.parsed.diagnostics:
+        click.echo(diagnostics.render_github(result.parsed.diagnostics))
+
+
+def summarise(config: Config) -> str:
+    """Return the size of a configuration in words, such as `1 service, 3 backends`."""
+    backends = sum(len(service.backends) for service in config.services)
+    return f"{_count(len(config.services), 'service')}, {_count(backends, 'backend')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def to_json(results: Iterable[Result]) -> dict[str, object]:
+    """Return what `--format json` prints."""
+    results = list(results)
+    found = [diagnostic for result in results for diagnostic in result.parsed.diagnostics]
+    return {
+        "format_version": FORMAT_VERSION,
+        "kind": "xdplb.validation",
+        "valid": all(result.parsed.config for result in results),
+        "files": [_file_to_json(result) for result in results],
+        "diagnostics": diagnostics.to_json(found),
+    }
+
+
+def _file_to_json(result: Result) -> dict[str, object]:
+    config = result.parsed.config
+    if config is None:
+        return {"path": result.path, "valid": False}
+    return {
+        "path": result.path,
+        "valid": True,
+        "sha256": config.sha256,
+        "services": len(config.services),
+        "backends": sum(len(service.backends) for service in config.services),
+    }

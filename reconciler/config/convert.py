@@ -1,0 +1,275 @@
+"""From a tree that the schema has accepted to the model, every default filled in.
+
+What the schema refused has been pruned from the tree. A backend that lacks a
+part is left out and a service is marked, so that one mistake is not told as two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.config import codes
+from reconciler.config.draft import BackendDraft, Draft, ServiceDraft
+from reconciler.config.nodes import Mapping, Node, Place, Scalar, Sequence, diagnose
+from reconciler.config.values import (
+    format_address_port,
+    parse_address,
+    parse_address_port,
+    parse_duration,
+)
+from reconciler.config.yaml12 import MAX_PROBLEMS
+from reconciler.diagnostics import Diagnostic, quote
+from reconciler.model import (
+    DEFAULT_NAME,
+    DEFAULT_RING_SIZE,
+    Affinity,
+    Backend,
+    BackendState,
+    Config,
+    Forwarding,
+    IPAddress,
+    Limits,
+    Protocol,
+    Reconcile,
+    Safety,
+    Service,
+    XdpMode,
+    derive_seed,
+)
+
+SHORT_FORM_SERVICE = "default"
+DEFAULT_WEIGHT = 100
+DEFAULT_DRAIN_TIMEOUT_S = 300.0
+
+_DURATION_RANGES_S = {
+    "resync": (1.0, 86_400.0, "1s to 24h"),
+    "debounce": (0.0, 60.0, "0s to 1m"),
+    "drain_timeout": (0.0, 86_400.0, "0s to 24h"),
+}
+_SERVICE_PARTS = frozenset(
+    ("name", "vip", "port", "protocol", "forwarding", "affinity", "ring_size", "drain_timeout")
+)
+
+
+def convert(root: Mapping, path: str, sha256: str) -> tuple[Draft, list[Diagnostic]]:
+    """Return what the tree means, and the values in it that can't be read."""
+    converter = _Converter(root)
+    return converter.convert(path, sha256), converter.problems
+
+
+class _Converter:
+    def __init__(self, root: Mapping) -> None:
+        self.root = root
+        self.defaults = _get_mapping(root, "defaults")
+        self.problems: list[Diagnostic] = []
+
+    def convert(self, path: str, sha256: str) -> Draft:
+        services = tuple(self._convert_services())
+        name = _get_str(self.root, "name", DEFAULT_NAME)
+        config = Config(
+            name=name,
+            interfaces=tuple(str(item.value) for item in list_interfaces(self.root)),
+            xdp_mode=XdpMode(_get_str(self.root, "xdp_mode", "auto")),
+            hash_seed=_get_int(self.root, "hash_seed", derive_seed(name)),
+            services=tuple(
+                sorted((s.service for s in services if s.is_whole), key=lambda s: s.name)
+            ),
+            safety=_convert_safety(_get_mapping(self.root, "safety")),
+            reconcile=self._convert_reconcile(_get_mapping(self.root, "reconcile")),
+            limits=_convert_limits(_get_mapping(self.root, "limits")),
+            path=path,
+            sha256=sha256,
+        )
+        return Draft(config, services, self.root)
+
+    def _convert_reconcile(self, node: Mapping) -> Reconcile:
+        base = Reconcile()
+        return Reconcile(
+            resync_s=self._get_duration(node, "resync", base.resync_s),
+            debounce_s=self._get_duration(node, "debounce", base.debounce_s),
+            heal=_get_bool(node, "heal", base.heal),
+        )
+
+    def _convert_services(self) -> Iterator[ServiceDraft]:
+        self.drain_timeout_s = self._get_duration(
+            self.defaults, "drain_timeout", DEFAULT_DRAIN_TIMEOUT_S
+        )
+        for node, default_name in list_services(self.root):
+            yield self._convert_service(node, default_name)
+
+    def _convert_service(self, node: Mapping, default_name: str) -> ServiceDraft:
+        name = _get_str(node, "name", "") if node is not self.root else default_name
+        port = _get_int(node, "port", 0)
+        backends = tuple(self._convert_backends(node, port))
+        has_vip, vip = self._read_vip(node)
+        is_whole = bool(name and port and has_vip and not self._lacks_parts(node))
+        service = Service(
+            name=name,
+            vip=vip,
+            port=port,
+            protocol=Protocol[_get_str(node, "protocol", "tcp").upper()],
+            forwarding=self._read_forwarding(node),
+            affinity=Affinity[_get_str(node, "affinity", "flow").upper()],
+            ring_size=_get_int(node, "ring_size", DEFAULT_RING_SIZE),
+            drain_timeout_s=self._get_duration(node, "drain_timeout", self.drain_timeout_s),
+            backends=tuple(sorted((b.backend for b in backends), key=lambda b: b.name)),
+            source=node.place.source,
+        )
+        return ServiceDraft(service, node, backends, is_whole)
+
+    def _lacks_parts(self, node: Mapping) -> bool:
+        inherits_nothing = "forwarding" in self.root.pruned and "forwarding" not in node.entries
+        # In the short form `name` is the instance's.
+        parts = _SERVICE_PARTS - {"name"} if node is self.root else _SERVICE_PARTS
+        return inherits_nothing or not parts.isdisjoint(node.pruned)
+
+    def _read_forwarding(self, node: Mapping) -> Forwarding:
+        inherited = _get_str(self.root, "forwarding", "nat")
+        return Forwarding[_get_str(node, "forwarding", inherited).upper()]
+
+    def _read_vip(self, node: Mapping) -> tuple[bool, IPAddress | None]:
+        """Return whether the VIP can be read, and the VIP."""
+        text = _get_str(node, "vip", "")
+        if "vip" not in node.entries:
+            return True, None
+        try:
+            return True, parse_address(text)
+        except ValueError:
+            hint = _hint_at_address(text) or "write for example 192.0.2.10"
+            self._refuse_address(node.place_of("vip"), text, hint)
+            return False, None
+
+    def _convert_backends(self, node: Mapping, service_port: int) -> Iterator[BackendDraft]:
+        listed = node.get("backends")
+        for item in listed.items if isinstance(listed, Sequence) else ():
+            if len(self.problems) > MAX_PROBLEMS:
+                return
+            if backend := self._convert_backend(item, service_port):
+                yield BackendDraft(backend, item)
+
+    def _convert_backend(self, node: Node, service_port: int) -> Backend | None:
+        address, port = self._read_address(node)
+        fields = node if isinstance(node, Mapping) else Mapping(node.place)
+        if address is None or fields.pruned:
+            return None
+        port = port or service_port
+        return Backend(
+            name=_get_str(fields, "name", format_address_port(address, port)),
+            address=address,
+            port=port,
+            weight=_get_int(fields, "weight", _get_int(self.defaults, "weight", DEFAULT_WEIGHT)),
+            state=BackendState[_get_str(fields, "state", "ready").upper()],
+            source=node.place.source,
+        )
+
+    def _read_address(self, node: Node) -> tuple[IPAddress | None, int | None]:
+        """Return address and port; the address is None when there is none to be read."""
+        if not isinstance(node, Mapping):
+            return self._parse_address_port(node)
+        text = _get_str(node, "address", "")
+        if "address" not in node.entries:
+            return None, None
+        try:
+            return parse_address(text), _get_int(node, "port", 0) or None
+        except ValueError:
+            hint = _hint_at_port(text) or _hint_at_address(text) or "write for example 10.0.0.11"
+            self._refuse_address(node.place_of("address"), text, hint)
+            return None, None
+
+    def _parse_address_port(self, node: Node) -> tuple[IPAddress | None, int | None]:
+        text = str(node.value) if isinstance(node, Scalar) else ""
+        try:
+            return parse_address_port(text)
+        except ValueError:
+            hint = _hint_at_address(text) or "write for example 10.0.0.11 or 10.0.0.11:9000"
+            self._refuse_address(node.place, text, hint)
+            return None, None
+
+    def _refuse_address(self, place: Place, text: str, hint: str) -> None:
+        message = f"{quote(text)} is not an IP address"
+        self.problems.append(diagnose(codes.NOT_AN_ADDRESS, place, message, hint))
+
+    def _get_duration(self, node: Mapping, key: str, default_s: float) -> float:
+        if key not in node.entries:
+            return default_s
+        duration_s = parse_duration(_get_str(node, key, ""))
+        lowest_s, highest_s, described = _DURATION_RANGES_S[key]
+        if not lowest_s <= duration_s <= highest_s:
+            message = f"{quote(key)} must be from {described}"
+            self.problems.append(diagnose(codes.DURATION_RANGE, node.place_of(key), message))
+        return duration_s
+
+
+def list_services(root: Mapping) -> Iterator[tuple[Mapping, str]]:
+    """Yield each service's mapping and its name if it has none.
+
+    In the short form that is the root itself.
+    """
+    listed = root.get("services")
+    if isinstance(listed, Sequence):
+        yield from ((item, "") for item in listed.items if isinstance(item, Mapping))
+    elif "port" in root.entries or "backends" in root.entries:
+        yield root, SHORT_FORM_SERVICE
+
+
+def list_interfaces(root: Mapping) -> list[Scalar]:
+    """Return the interfaces that are named, as one or as a list."""
+    node = root.get("interface")
+    items = node.items if isinstance(node, Sequence) else [node]
+    return [item for item in items if isinstance(item, Scalar)]
+
+
+def _hint_at_port(text: str) -> str:
+    try:
+        _, port = parse_address_port(text)
+    except ValueError:
+        return ""
+    return f"put the port into its own key: port: {port}"
+
+
+def _hint_at_address(text: str) -> str:
+    if "%" in text:
+        return "an address with a zone can't be used"
+    if "/" in text:
+        return "write the address without its prefix length"
+    if any(c.isalpha() for c in text) and ":" not in text.rpartition(":")[0]:
+        return "host names are not resolved; write the address"
+    return ""
+
+
+def _convert_safety(node: Mapping) -> Safety:
+    base = Safety()
+    return Safety(
+        max_remove_percent=_get_int(node, "max_remove_percent", base.max_remove_percent),
+        min_backends=_get_int(node, "min_backends", base.min_backends),
+    )
+
+
+def _convert_limits(node: Mapping) -> Limits:
+    base = Limits()
+    return Limits(
+        services=_get_int(node, "services", base.services),
+        backends=_get_int(node, "backends", base.backends),
+        ring_slots=_get_int(node, "ring_slots", base.ring_slots),
+        flows=_get_int(node, "flows", base.flows),
+    )
+
+
+def _get_mapping(node: Mapping, key: str) -> Mapping:
+    value = node.get(key)
+    return value if isinstance(value, Mapping) else Mapping(node.place)
+
+
+def _get_str(node: Mapping, key: str, default: str) -> str:
+    value = node.get(key)
+    return value.value if isinstance(value, Scalar) and isinstance(value.value, str) else default
+
+
+def _get_int(node: Mapping, key: str, default: int) -> int:
+    value = node.get(key)
+    return value.value if isinstance(value, Scalar) and isinstance(value.value, int) else default
+
+
+def _get_bool(node: Mapping, key: str, default: bool) -> bool:
+    value = node.get(key)
+    return value.value if isinstance(value, Scalar) and isinstance(value.value, bool) else default

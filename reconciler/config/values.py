@@ -1,0 +1,60 @@
+"""Reads the small texts inside values: durations, addresses, address and port."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+from reconciler.model import IPAddress
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_ADDRESS_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:]+)):(?P<port>[0-9]{1,5})")
+
+
+def parse_duration(text: str) -> float:
+    """Return the seconds that `500ms`, `2s`, `5m` or `1h` stand for.
+
+    Raises:
+        ValueError: it is not a duration.
+    """
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a duration")
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def parse_address(text: str) -> IPAddress:
+    """Return an IPv4 or IPv6 address.
+
+    Raises:
+        ValueError: it is not an address, or one with a zone such as `fe80::1%eth0`.
+    """
+    if "%" in text:
+        raise ValueError(f"{text!r} has a zone")
+    return ip_address(text)
+
+
+def parse_address_port(text: str) -> tuple[IPAddress, int | None]:
+    """Return the address of a backend, and its port or None.
+
+    It is written `10.0.0.11`, `10.0.0.11:9000`, `2001:db8::1` or `[2001:db8::1]:53`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    match = _ADDRESS_PORT.fullmatch(text)
+    if not match:
+        return parse_address(text), None
+    port = int(match["port"])
+    if not 1 <= port <= 65535:
+        raise ValueError("a port is from 1 to 65535")
+    address = parse_address(match["v6"] or match["v4"])
+    if (address.version == 6) != bool(match["v6"]):
+        raise ValueError("brackets are for IPv6 addresses")
+    return address, port
+
+
+def format_address_port(address: IPAddress, port: int) -> str:
+    """Return `10.0.0.11:9000` or `[2001:db8::1]:53`: the name of a backend that has none."""
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"

@@ -1,0 +1,84 @@
+import hashlib
+import io
+import os
+import sys
+
+import pytest
+
+from reconciler.config import ConfigInvalid
+from reconciler.config_file import default_config_path, load, read_config
+from reconciler.errors import ExitCode, NoInput
+
+SHORT = b"interface: eth0\nport: 8080\nbackends: [10.0.0.11]\n"
+
+
+class FakeInput:
+    def __init__(self, data):
+        self.buffer = io.BytesIO(data)
+
+
+def test_file_is_loaded(tmp_path):
+    path = tmp_path / "lb.yaml"
+    path.write_bytes(SHORT)
+    loaded = load(str(path))
+    assert loaded.config.sha256 == hashlib.sha256(SHORT).hexdigest()
+    assert loaded.config.path == str(path)
+    assert loaded.warnings == ()
+    assert loaded.text == SHORT.decode()
+
+
+def test_standard_input_is_loaded(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", FakeInput(SHORT))
+    assert load("-").config.path == "<stdin>"
+
+
+def test_warnings_come_with_the_configuration(tmp_path):
+    path = tmp_path / "lb.yaml"
+    path.write_bytes(SHORT.replace(b"10.0.0.11", b"127.0.0.1"))
+    assert [d.severity for d in load(str(path)).warnings] == ["warning"]
+
+
+def test_invalid_file_raises_with_all_it_needs_to_be_shown(tmp_path):
+    path = tmp_path / "lb.yaml"
+    path.write_bytes(b"prot: 80\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        load(str(path))
+    assert caught.value.exit_code is ExitCode.CONFIG
+    assert "1 | prot: 80" in caught.value.render()
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(NoInput) as caught:
+        read_config(str(tmp_path / "lb.yaml"))
+    assert caught.value.exit_code is ExitCode.NOINPUT
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("path", [".", "/dev/null/x", "a\0b"])
+def test_path_that_is_no_file(path):
+    with pytest.raises(NoInput) as caught:
+        read_config(path)
+    assert caught.value.remedy
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_unreadable_file(tmp_path):
+    path = tmp_path / "lb.yaml"
+    path.touch(mode=0)
+    with pytest.raises(NoInput, match="may not be read"):
+        read_config(str(path))
+
+
+def test_device_without_end_is_refused():
+    with pytest.raises(ConfigInvalid, match="not valid"):
+        load("/dev/zero")
+
+
+def test_default_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDPLB_CONFIG", raising=False)
+    assert default_config_path() == "/etc/xdplb/lb.yaml"
+    (tmp_path / "lb.yaml").touch()
+    assert default_config_path() == "lb.yaml"
+    monkeypatch.setenv("XDPLB_CONFIG", "/srv/lb.yaml")
+    assert default_config_path() == "/srv/lb.yaml"
