@@ -65,11 +65,17 @@ struct service {
 	__u32 flags;
 };
 
-/* Value of `slots`; one aligned 32-bit word, so a slot changes atomically.
+/* One aligned 32-bit word, so a slot changes atomically.
  * previous == 0: settled. previous == backend: pinned. Else: moved. */
 struct slot {
 	__u16 backend;
 	__u16 previous;
+};
+
+/* Value of `slots`. The kernel rounds the values of an array up to 8 bytes
+ * (kernel/bpf/arraymap.c), so single slots would lie apart and take twice the cache. */
+struct slot_pair {
+	struct slot slots[2];
 };
 
 enum backend_state {
@@ -138,7 +144,7 @@ struct flow {
 
 enum interface_flag {
 	INTERFACE_TRANSMITS = 1, /* XDP_TX leaves through it */
-	INTERFACE_REDIRECTS = 2, /* takes frames redirected from another interface */
+	INTERFACE_REDIRECTS = 2, /* takes redirected frames, also those that came in by it */
 };
 
 /* Value of `interfaces`, keyed by ifindex. An interface that is not listed gets

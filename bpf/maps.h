@@ -38,10 +38,10 @@ struct {
  * free, and writing a slot is a store. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, XDPLB_DEFAULT_RING_SLOTS);
+	__uint(max_entries, XDPLB_DEFAULT_RING_SLOTS / 2);
 	__uint(map_flags, BPF_F_MMAPABLE);
 	__type(key, __u32);
-	__type(value, struct slot);
+	__type(value, struct slot_pair);
 } slots SEC(".maps");
 
 struct {

@@ -22,8 +22,8 @@ static __always_inline enum nexthop_action choose_device(__u32 ingress, __u32 eg
 
 	if (!interface)
 		return NEXTHOP_STACK;
-	if (egress == ingress)
-		return interface->flags & INTERFACE_TRANSMITS ? NEXTHOP_TRANSMIT : NEXTHOP_STACK;
+	if (egress == ingress && interface->flags & INTERFACE_TRANSMITS)
+		return NEXTHOP_TRANSMIT;
 	return interface->flags & INTERFACE_REDIRECTS ? NEXTHOP_REDIRECT : NEXTHOP_STACK;
 }
 

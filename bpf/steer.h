@@ -15,11 +15,19 @@ static __always_inline __u32 choose_slot(const struct packet *p, const struct se
 	return service->ring_offset + reduce_hash(hash, service->ring_size);
 }
 
+static __always_inline struct slot *find_slot(__u32 index)
+{
+	__u32 half = index / 2;
+	struct slot_pair *pair = bpf_map_lookup_elem(&slots, &half);
+
+	return pair ? &pair->slots[index % 2] : NULL;
+}
+
 /* Returns the backend's id, or 0 where the service has none. */
 static __always_inline __u32 steer(const struct packet *p, const struct service *service)
 {
 	__u32 index = choose_slot(p, service);
-	struct slot *slot = bpf_map_lookup_elem(&slots, &index);
+	struct slot *slot = find_slot(index);
 	struct slot now;
 
 	if (!slot)

@@ -33,6 +33,7 @@ SERVICE = np.dtype(
     align=True,
 )
 SLOT = np.dtype([("backend", "u2"), ("previous", "u2")], align=True)
+SLOT_PAIR = np.dtype([("slots", SLOT, (2,))])
 BACKEND = np.dtype(
     [
         ("address", _ADDRESS),
@@ -123,6 +124,7 @@ STRUCTS: dict[str, np.dtype[np.void]] = {
     "endpoint": ENDPOINT,
     "service": SERVICE,
     "slot": SLOT,
+    "slot_pair": SLOT_PAIR,
     "backend": BACKEND,
     "reply": REPLY,
     "flow_key": FLOW_KEY,
@@ -140,7 +142,7 @@ MAPS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "settings": (INDEX, SETTINGS),
     "meta": (INDEX, META),
     "services": (ENDPOINT, SERVICE),
-    "slots": (INDEX, SLOT),
+    "slots": (INDEX, SLOT_PAIR),
     "backends": (INDEX, BACKEND),
     "nat_replies": (ENDPOINT, REPLY),
     "interfaces": (INDEX, INTERFACE),

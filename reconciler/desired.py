@@ -154,7 +154,7 @@ class _Compiler:
         self.extents = self._assign_extents()
 
     def compile(self) -> Tables:
-        slots = np.zeros(self.config.limits.ring_slots, np.uint32)
+        slots = np.zeros_like(self.observed.slots)
         for service in self.config.services:
             self._add_backends(service)
             words, window_end_ns = self._move_ring(service)

@@ -77,8 +77,9 @@ def read_environment(
             interfaces[name] = InterfaceFacts(
                 link["index"],
                 _read_addresses(routes, link["index"]),
-                # XDP_TX of a veth goes through its peer's ndo_xdp_xmit.
-                transmits=is_generic or can_xmit or _kind(link) != "veth",
+                # XDP_TX of a veth is lost without a counter unless the peer runs an XDP
+                # program (veth_xdp_flush); redirecting needs only its NAPI.
+                transmits=is_generic or _kind(link) != "veth",
                 # What counts is how the frame came in: the stack takes it anywhere.
                 redirects=all_generic or can_xmit,
             )

@@ -34,6 +34,7 @@ _FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MOD
 # VIPs of a service that listens on its interface's own addresses, and their markers.
 _ENDPOINTS_PER_SERVICE = 8
 _FLOWS_PER_PENDING = 16
+SLOTS_PER_PAIR = 2
 
 
 def list_capacities(limits: Limits) -> dict[str, int]:
@@ -42,7 +43,7 @@ def list_capacities(limits: Limits) -> dict[str, int]:
     return {
         "services": _ENDPOINTS_PER_SERVICE * limits.services,
         "service_info": limits.services + 1,
-        "slots": limits.ring_slots,
+        "slots": -(-limits.ring_slots // SLOTS_PER_PAIR),
         "nat_replies": limits.backends,
         "flows": limits.flows,
         "pending": max(limits.flows // _FLOWS_PER_PENDING, 1),
@@ -175,9 +176,9 @@ class KernelDataplane:
         if self._slots is None:
             fd = self._fd("slots")
             _, _, entries = self.libbpf.map_info(fd)
-            pages = -(-entries * abi.SLOT.itemsize // mmap.PAGESIZE)
-            memory = mmap.mmap(fd, pages * mmap.PAGESIZE)
-            self._slots = np.frombuffer(memory, np.uint32, count=entries)
+            size = entries * abi.SLOT_PAIR.itemsize
+            memory = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
+            self._slots = np.frombuffer(memory, np.uint32, count=2 * entries)
         return self._slots
 
     def _read_endpoints(self, name: str) -> dict[Any, Any]:

@@ -1,0 +1,50 @@
+# `make build` needs no root. `sudo make demo` and `sudo make test` do all of their
+# own set-up; what they install is in the README.
+
+# The system's Python: BCC is a package of the distribution, for that one only.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+BIN := $(VENV)/bin
+BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
+OBJECT := bpf/xdplb.bpf.o
+
+.PHONY: build demo test check format wheel setup clean
+
+build: $(VENV)/.installed $(OBJECT)
+
+$(VENV)/.installed: pyproject.toml bpf/build_hook.py
+	$(PYTHON) -m venv --system-site-packages $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	touch $@
+
+$(OBJECT): $(BPF_SOURCES) bpf/build_hook.py
+	$(PYTHON) bpf/build_hook.py
+
+# System packages, once; the stamp makes a second run fast.
+setup:
+	@packaging/install-packages
+
+demo: setup build
+	$(BIN)/xdplb demo
+
+test: setup build
+	$(BIN)/pytest
+
+# Everything that needs no root.
+check: build
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	clang-format --dry-run --Werror bpf/*.c bpf/*.h
+	$(BIN)/pytest tests/unit tests/property tests/contract
+
+format:
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	clang-format -i bpf/*.c bpf/*.h
+
+wheel: build
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) dist $(OBJECT)
