@@ -22,6 +22,8 @@ class InterfaceFacts:
     addresses: tuple[IPAddress, ...]
     transmits: bool
     redirects: bool
+    forwards_ipv4: bool = True
+    is_loopback: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,8 @@ def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iter
         percent = 100 * removed / max(len(present), 1)
         if len(present) >= FEWEST_FOR_PERCENT and percent > safety.max_remove_percent:
             yield (
-                f"service {service}: removes {removed} of {len(present)} backends ({percent:.0f} %),"
-                f" safety.max_remove_percent is {safety.max_remove_percent}"
+                f"service {service}: removes {removed} of {len(present)} backends"
+                f" ({percent:.0f} %), safety.max_remove_percent is {safety.max_remove_percent}"
             )
     for service in sorted(_services(desired)):
         left = len(_live_backends(desired, service))

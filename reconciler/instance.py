@@ -14,6 +14,7 @@ from reconciler import netlink
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs
 from reconciler.dataplane.kernel import KernelDataplane, read_program
 from reconciler.desired import Occupancy, Rings
+from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.errors import Blocked, Degraded, NoPermission, RolledBack, XdplbError
 from reconciler.lock import hold_lock
@@ -30,16 +31,23 @@ _ROUNDS = 3
 class Outcome:
     """What one pass found and did.
 
-    `writes` counts the operations carried out, upkeep included.
+    `writes` counts the operations carried out, upkeep included. `last_look` is
+    the proposal that verified them: nothing was left to do.
     """
 
     proposal: Proposal
     writes: int = 0
+    last_look: Proposal | None = None
 
     @property
     def is_changed(self) -> bool:
         """Whether the pass brought the kernel to the file."""
         return bool(self.writes and self.proposal.changes)
+
+    @property
+    def advice(self) -> tuple[Diagnostic, ...]:
+        """What about the machine will disappoint, as it is after the pass."""
+        return (self.last_look or self.proposal).advice
 
 
 class Instance:
@@ -159,15 +167,18 @@ class Instance:
         existed = self.exists()
         try:
             self.dataplane.create(config.limits)
-            writes = self._converge(proposal)
+            writes, last_look = self._converge(proposal)
         except XdplbError as error:
             self._roll_back(proposal.observed, existed, error)
             raise
         self.dataplane.forget_old_programs()
-        return Outcome(proposal, writes)
+        return Outcome(proposal, writes, last_look)
 
-    def _converge(self, proposal: Proposal) -> int:
-        """Carry out the plan and see that nothing is left to do; return the writes."""
+    def _converge(self, proposal: Proposal) -> tuple[int, Proposal]:
+        """Carry out the plan and see that nothing is left to do.
+
+        Returns the number of writes and the proposal that found nothing left.
+        """
         writes = self._write(proposal.operations)
         for _ in range(_ROUNDS):
             left = self._propose(proposal.config, self.dataplane.read())
@@ -175,7 +186,7 @@ class Instance:
                 what = ", ".join(change.address for change in left.changes)
                 raise XdplbError(f"read back, the kernel differs from the plan: {what}")
             if not left.operations:
-                return writes
+                return writes, left
             writes += self._write(left.operations)
         raise XdplbError("the tables do not settle: the interfaces keep changing")
 

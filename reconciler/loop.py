@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from reconciler.config_file import Loaded, load
+from reconciler.diagnostics import Diagnostic
 from reconciler.errors import NoInput, XdplbError
 from reconciler.instance import Instance, Outcome
 from reconciler.model import Config
@@ -60,6 +61,7 @@ class Loop:
         self._next_resync = 0.0
         self._good: Attempt | None = None
         self._shown_drift = ""
+        self._shown_advice: tuple[Diagnostic, ...] = ()
 
     # --- from outside ---
 
@@ -194,6 +196,15 @@ class Loop:
         self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)
         self._tell(self._good)
         log_outcome(outcome)
+        self._show_advice(outcome)
+
+    def _show_advice(self, outcome: Outcome) -> None:
+        for one in outcome.advice:
+            if one not in self._shown_advice:
+                log.warning(
+                    "code=%s advice=%s hint=%s", one.code, quote(one.message), quote(one.hint)
+                )
+        self._shown_advice = outcome.advice
 
     def _reconcile(self, config: Config) -> Outcome:
         """Reconcile; with `heal: false`, drift is shown and left alone."""

@@ -9,6 +9,7 @@ import difflib
 import time
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
+from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, genlmsg
@@ -24,14 +25,17 @@ _NDO_XMIT = 1 << 2
 
 _SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
 _NTF_USE = 1
+_IFF_LOOPBACK = 8  # include/uapi/linux/if.h
 _RTN_UNICAST = 1
 _CLOCK_MONOTONIC_COARSE = 6
 
 # Kernels before 6.3 don't say what a driver can do. These implement ndo_xdp_xmit
 # without conditions that can't be seen from here.
 _DRIVERS_THAT_REDIRECT = frozenset(
-    "bnxt_en dpaa2-eth ena enetc gve i40e ice igb igc ixgbe ixgbevf mlx5_core mvneta mvpp2 nfp sfc"
-    " stmmac tsnep".split()
+    (
+        *("bnxt_en", "dpaa2-eth", "ena", "enetc", "gve", "i40e", "ice", "igb", "igc", "ixgbe"),
+        *("ixgbevf", "mlx5_core", "mvneta", "mvpp2", "nfp", "sfc", "stmmac", "tsnep"),
+    )
 )
 
 
@@ -82,11 +86,13 @@ def read_environment(
                 transmits=is_generic or _kind(link) != "veth",
                 # What counts is how the frame came in: the stack takes it anywhere.
                 redirects=all_generic or can_xmit,
+                forwards_ipv4=bool(link.get_nested("IFLA_AF_SPEC", "AF_INET")["forwarding"]),
+                is_loopback=bool(link["flags"] & _IFF_LOOPBACK),
             )
     return Environment(interfaces, read_ticks_per_second(), program_sha256)
 
 
-def _find_link(name: str, links: Mapping[str, dict[str, int]]) -> dict[str, int]:
+def _find_link(name: str, links: Mapping[str, Any]) -> Any:
     if name in links:
         return links[name]
     close = difflib.get_close_matches(name, links, n=1)
@@ -120,15 +126,15 @@ def _read_xdp_features() -> dict[int, int] | None:
         }
 
 
-def _kind(link: dict[str, int]) -> str | None:
-    info = link.get_attr("IFLA_LINKINFO")  # type: ignore[attr-defined]
+def _kind(link: Any) -> str | None:
+    info = link.get_attr("IFLA_LINKINFO")
     return info.get_attr("IFLA_INFO_KIND") if info else None
 
 
-def _can_xmit(link: dict[str, int], features: Mapping[int, int] | None) -> bool:
+def _can_xmit(link: Any, features: Mapping[int, int] | None) -> bool:
     if features is not None:
         return bool(features.get(link["index"], 0) & _NDO_XMIT)
-    return _read_driver(link.get_attr("IFLA_IFNAME")) in _DRIVERS_THAT_REDIRECT  # type: ignore[attr-defined]
+    return _read_driver(link.get_attr("IFLA_IFNAME")) in _DRIVERS_THAT_REDIRECT
 
 
 def _read_driver(name: str) -> str:

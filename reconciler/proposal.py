@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from reconciler.advice import find_advice
 from reconciler.desired import Occupancy, Rings, compile_tables
+from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.guard import find_objection
 from reconciler.maglev import least_moved
@@ -60,7 +62,7 @@ class Proposal:
     """What should be, how to get there, and what that changes.
 
     Operations without changes are the controller's own upkeep: slots whose window
-    is over, neighbours' interfaces. They need no one's consent.
+    is over, what an interface can do. They need no one's consent.
     """
 
     config: Config
@@ -70,6 +72,7 @@ class Proposal:
     changes: tuple[Change, ...]
     rings: tuple[RingChange, ...]
     objection: str | None
+    advice: tuple[Diagnostic, ...] = ()
 
     @property
     def is_in_sync(self) -> bool:
@@ -107,6 +110,7 @@ def propose(
         changes,
         ring_changes,
         find_objection(config.safety, list_resources(desired), list_resources(observed)),
+        find_advice(config, environment, observed),
     )
 
 

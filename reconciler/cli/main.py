@@ -69,9 +69,7 @@ def run(arguments: list[str]) -> int:
     except click.UsageError as error:
         error.show()
         return ExitCode.USAGE
-    except click.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         return _interrupted()
     except XdplbError as error:
         return _report(error)

@@ -13,7 +13,7 @@ from reconciler.config_file import default_config_path
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
     """A duration such as 500ms, 2s or 5m, in seconds."""
 
     name = "duration"

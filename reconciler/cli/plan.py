@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import click
 from reconciler.cli import options
 from reconciler.cli.plan_output import render_plan, to_json, write_json
 from reconciler.config_file import Loaded, load
-from reconciler.diagnostics import render_human
+from reconciler.diagnostics import Diagnostic, render_human
 from reconciler.environment import imagine_environment
 from reconciler.errors import ExitCode
 from reconciler.model import Config
@@ -36,12 +37,12 @@ from reconciler.tables import make_empty_tables
 @click.pass_context
 def plan(
     ctx: click.Context,
+    *,
     file: str | None,
     config: str | None,
     against: str | None,
     form: str,
     json_out: Path | None,
-    *,
     detailed_exitcode: bool,
     pin_dir: Path | None,
     quiet: bool,
@@ -81,14 +82,20 @@ def print_plan(
     proposal: Proposal, loaded: Loaded, form: str, json_out: Path | None, *, quiet: bool
 ) -> None:
     """Print a plan: the document on standard output, warnings on standard error."""
-    document = to_json(proposal, loaded.warnings)
+    warnings = (*loaded.warnings, *proposal.advice)
+    document = to_json(proposal, warnings)
     if json_out:
         write_json(document, json_out)
     if form == "json":
         click.echo(json.dumps(document, indent=2))
         return
-    if loaded.warnings and not quiet:
-        texts = {proposal.config.path: loaded.text}
-        click.echo(render_human(loaded.warnings, texts), err=True)
-    if not quiet:
-        click.echo(render_plan(proposal))
+    if quiet:
+        return
+    print_warnings(warnings, loaded)
+    click.echo(render_plan(proposal))
+
+
+def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:
+    """Print warnings about a file on standard error."""
+    if warnings:
+        click.echo(render_human(warnings, {loaded.config.path: loaded.text}), err=True)

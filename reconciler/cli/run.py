@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reconciler.cli import options
+from reconciler.cli.plan import print_warnings
 from reconciler.cli.plan_output import render_plan, to_json, write_json
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
-from reconciler.diagnostics import render_human
 from reconciler.errors import ExitCode
 from reconciler.status import Attempt, ControllerStatus, write_status
 
@@ -46,8 +46,6 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
     path = options.choose_path(None, flags["config"])
     start_log(quiet=flags["quiet"], verbose=flags["verbose"])
     loaded = load(path)
-    if loaded.warnings and not flags["quiet"]:
-        click.echo(render_human(loaded.warnings, {path: loaded.text}), err=True)
     if flags["once"]:
         ctx.exit(run_once(loaded, flags))
     run_daemon(path, loaded, flags)
@@ -66,13 +64,15 @@ def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:
                 loaded.config, allow_large_change=flags["allow_large_change"]
             )
             tell_outcome(loaded, outcome)
-    document = to_json(outcome.proposal, loaded.warnings)
+    warnings = (*loaded.warnings, *outcome.advice)
+    document = to_json(outcome.proposal, warnings)
     document |= {"applied": outcome.is_changed, "writes": outcome.writes}
     if flags["json_out"]:
         write_json(document, flags["json_out"])
     if flags["as_json"]:
         click.echo(json.dumps(document, indent=2))
     elif not flags["quiet"]:
+        print_warnings(warnings, loaded)
         click.echo(render_plan(outcome.proposal))
         if outcome.is_changed:
             click.echo(f"applied and verified: generation {outcome.proposal.desired.generation}")
@@ -100,6 +100,8 @@ def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:
     if path == STANDARD_INPUT:
         raise click.UsageError("standard input can't be watched; use --once")
     instance = Instance(loaded.config.name, flags["pin_dir"])
+    if not flags["quiet"]:
+        print_warnings(loaded.warnings, loaded)
     with instance.held(timeout_s=flags["lock_timeout"]):
         loop = Loop(instance, path, loaded, LoopOptions(flags["allow_large_change"]))
         with loop.signals():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -148,7 +149,8 @@ def _describe_verdicts(instance: Instance) -> dict[str, int]:
 
 def print_status(document: dict[str, Any], *, verbose: bool) -> None:
     """Print a status for people."""
-    console = Console(highlight=False, soft_wrap=True)
+    # A pipe has no width; cut columns would be lost there.
+    console = Console(highlight=False, soft_wrap=True, width=None if _is_terminal() else 200)
     console.print(f"instance {document['name']}, generation {document['generation']}")
     console.print(_render_controller(document["controller"]))
     for name, interface in document["interfaces"].items():
@@ -158,6 +160,10 @@ def print_status(document: dict[str, Any], *, verbose: bool) -> None:
     for service in document["services"]:
         _print_service(console, service)
     _print_verdicts(console, document["verdicts"], verbose=verbose)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout.isatty()
 
 
 def _render_controller(controller: dict[str, Any]) -> str:

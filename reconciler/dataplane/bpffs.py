@@ -22,7 +22,7 @@ def is_bpffs(path: Path) -> bool:
     buffer = _Statfs()
     if libc.statfs(os.fsencode(path), ct.byref(buffer)):
         return False
-    return buffer.f_type & 0xFFFFFFFF == _BPF_FS_MAGIC
+    return bool(buffer.f_type & 0xFFFFFFFF == _BPF_FS_MAGIC)
 
 
 def ensure_bpffs(root: Path) -> None:

@@ -1,0 +1,79 @@
+"""What about the machine will disappoint who runs this file on it: warnings XLB5xx.
+
+Nothing here stops an apply. Each warning names the command that mends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from reconciler.diagnostics import Diagnostic
+from reconciler.environment import Environment, InterfaceFacts
+from reconciler.model import Config, XdpMode
+from reconciler.tables import Tables
+
+FORWARDING_OFF = "XLB501"
+GENERIC_FALLBACK = "XLB502"
+NO_REDIRECT = "XLB503"
+SEVERAL_VIPS = "XLB504"
+
+
+def find_advice(
+    config: Config, environment: Environment, observed: Tables
+) -> tuple[Diagnostic, ...]:
+    """Return the warnings about this file on this machine, in a stable order."""
+    return tuple(_find_advice(config, environment, observed))
+
+
+def _find_advice(
+    config: Config, environment: Environment, observed: Tables
+) -> Iterator[Diagnostic]:
+    for name, facts in environment.interfaces.items():
+        live = observed.attachments.get(name)
+        mode = live.mode if live else config.xdp_mode
+        yield from _advise_interface(name, facts, config, mode)
+    if config.interfaces[0] in environment.interfaces:
+        yield from _advise_own_addresses(config, environment.interfaces[config.interfaces[0]])
+
+
+def _advise_interface(
+    name: str, facts: InterfaceFacts, config: Config, mode: XdpMode
+) -> Iterator[Diagnostic]:
+    if not facts.forwards_ipv4 and not facts.is_loopback:
+        yield _warn(
+            FORWARDING_OFF,
+            f"IPv4 forwarding is off on {name}: what arrives there reaches no backend",
+            f"sysctl -w net.ipv4.conf.{name.replace('.', '/')}.forwarding=1",
+        )
+    if mode is XdpMode.GENERIC and config.xdp_mode is XdpMode.AUTO and not facts.is_loopback:
+        yield _warn(
+            GENERIC_FALLBACK,
+            f"the driver of {name} took no XDP program: it runs in the stack, at a fraction"
+            " of the speed",
+            "say xdp_mode: native to see the driver's reason",
+        )
+    if mode is XdpMode.NATIVE and not facts.redirects:
+        yield _warn(
+            NO_REDIRECT,
+            f"{name} takes no frames from other interfaces: the stack forwards them, slower",
+            f"on a veth, switch GRO on at its peer: ethtool -K PEER gro on; else see if the"
+            f" driver of {name} has ndo_xdp_xmit",
+        )
+
+
+def _advise_own_addresses(config: Config, facts: InterfaceFacts) -> Iterator[Diagnostic]:
+    count = sum(address.version == 4 for address in facts.addresses)
+    for service in config.services:
+        if service.vip is None and count > 1:
+            yield Diagnostic(
+                SEVERAL_VIPS,
+                "warning",
+                f"service {service.name} listens on {count} addresses of"
+                f" {config.interfaces[0]}: every flow is remembered, to answer from the right one",
+                service.source,
+                "name the one that clients use: vip: ADDRESS",
+            )
+
+
+def _warn(code: str, message: str, hint: str) -> Diagnostic:
+    return Diagnostic(code, "warning", message, hint=hint)
