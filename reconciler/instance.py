@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -20,8 +21,11 @@ from reconciler.errors import Blocked, Degraded, NoPermission, RolledBack, Xdplb
 from reconciler.lock import hold_lock
 from reconciler.model import Config
 from reconciler.plan import Plan, diff
+from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
 from reconciler.tables import Tables, make_empty_tables, unpack_slots
+
+log = logging.getLogger("xdplb")
 
 # Attaching can change what an interface can do; settled after one more look.
 _ROUNDS = 3
@@ -51,9 +55,15 @@ class Outcome:
 
 
 class Instance:
-    """The instance `name`, pinned under `root`."""
+    """The instance `name`, pinned under `root`.
+
+    Raises:
+        NoPermission: this process may not look into the kernel.
+        Unavailable: BCC is missing.
+    """
 
     def __init__(self, name: str, root: Path | None = None) -> None:
+        require_privileges()
         self.name = name
         self.root = root or DEFAULT_PIN_ROOT
         self.folder = self.root / name
@@ -69,7 +79,13 @@ class Instance:
             NoPermission: the pins can't be made.
         """
         try:
-            ensure_bpffs(self.root)
+            if not ensure_bpffs(self.root):
+                log.warning(
+                    "pins=fleeting reason=%s",
+                    '"the BPF file system was mounted in a mount namespace of its own (ip netns'
+                    " exec makes one a command): the data plane ends with its last process; use"
+                    ' nsenter --net instead, or mount one first and name it with --pin-dir"',
+                )
             self.folder.mkdir(mode=0o700, exist_ok=True)
         except PermissionError as error:
             raise NoPermission(

@@ -28,6 +28,8 @@ def hold_lock(folder: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _acquire(fd, folder, timeout_s)
+        if not os.path.samestat(os.fstat(fd), os.stat(folder)):
+            raise Locked(f"{folder.name} was taken down meanwhile", remedy="run it again")
         yield
     finally:
         os.close(fd)

@@ -25,10 +25,14 @@ def is_bpffs(path: Path) -> bool:
     return bool(buffer.f_type & 0xFFFFFFFF == _BPF_FS_MAGIC)
 
 
-def ensure_bpffs(root: Path) -> None:
+def ensure_bpffs(root: Path) -> bool:
     """Make `root` a folder of a BPF file system, mounting one above it where none is.
 
     The mount goes to /sys/fs/bpf, or, for a root elsewhere, to the root itself.
+
+    Returns:
+        Whether the pins will outlive the processes of this mount namespace. They
+        don't where `ip netns exec` made it for one command and we mounted in it.
 
     Raises:
         NoPermission: mounting needs CAP_SYS_ADMIN.
@@ -38,9 +42,12 @@ def ensure_bpffs(root: Path) -> None:
     if not root.is_relative_to(place):
         place = root
         place.mkdir(parents=True, exist_ok=True)
+    lasts = True
     if not is_bpffs(place):
         _mount(place)
+        lasts = os.path.samefile("/proc/self/ns/mnt", "/proc/1/ns/mnt")
     root.mkdir(mode=0o700, exist_ok=True)
+    return lasts
 
 
 def _mount(place: Path) -> None:

@@ -112,7 +112,14 @@ class KernelDataplane:
             for name in abi.MAPS:
                 fd = self.libbpf.library.bpf_map__fd(self.libbpf.find_map(handle, name))
                 self.libbpf.pin(fd, str(self.pins.maps_in_making / name))
+            self._pin_program(handle)
         self.pins.maps_in_making.rename(self.pins.maps)
+
+    def _pin_program(self, handle: int) -> None:
+        _, sha256 = read_program()
+        path = self.pins.program(sha256)
+        path.unlink(missing_ok=True)  # of maps that were never finished
+        self.libbpf.pin(self.libbpf.program_fd(handle, PROGRAM), str(path))
 
     def check_maps(self, limits: Limits) -> None:
         """See that the pinned maps are of this ABI and of these capacities.
@@ -344,18 +351,18 @@ class KernelDataplane:
     def _loaded_program(self, sha256: str) -> Iterator[int]:
         path = self.pins.program(sha256)
         if not path.exists():
-            self._load_program(path)
+            self._load_program()
         with self._opened(path) as fd:
             yield fd
 
-    def _load_program(self, path: Path) -> None:
+    def _load_program(self) -> None:
         with self._open_object() as handle:
             for name in abi.MAPS:
                 found = self.libbpf.find_map(handle, name)
                 result = self.libbpf.library.bpf_map__reuse_fd(found, self._fd(name))
                 self.libbpf.check(result, f"cannot use the pinned map {name}")
             self.libbpf.load_object(handle)
-            self.libbpf.pin(self.libbpf.program_fd(handle, PROGRAM), str(path))
+            self._pin_program(handle)
 
     def forget_old_programs(self) -> None:
         """Remove the pins of programs that no link uses any more."""
