@@ -45,9 +45,17 @@ def ensure_bpffs(root: Path) -> bool:
     lasts = True
     if not is_bpffs(place):
         _mount(place)
-        lasts = os.path.samefile("/proc/self/ns/mnt", "/proc/1/ns/mnt")
+        lasts = _is_namespace_of_parent()
     root.mkdir(mode=0o700, exist_ok=True)
     return lasts
+
+
+def _is_namespace_of_parent() -> bool:
+    """Whether whoever started this process sees the same mounts."""
+    try:
+        return os.path.samefile("/proc/self/ns/mnt", f"/proc/{os.getppid()}/ns/mnt")
+    except OSError:
+        return True  # another user's process: nobody knows better
 
 
 def _mount(place: Path) -> None:
