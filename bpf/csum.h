@@ -3,7 +3,7 @@
 #ifndef XDPLB_CSUM_H
 #define XDPLB_CSUM_H
 
-#include <linux/types.h>
+#include "abi.h"
 
 /* What turns the sum over `before` into the sum over `after`; add freely, fold once. */
 static __always_inline __u32 csum_change16(__be16 before, __be16 after)
@@ -17,7 +17,17 @@ static __always_inline __u32 csum_change32(__be32 before, __be32 after)
 	       csum_change16(before >> 16, after >> 16);
 }
 
-/* Folding twice leaves no carry: the sum of a few 16-bit words is below 2^20. */
+static __always_inline __u32 csum_change_address(const struct address *before,
+						 const struct address *after)
+{
+	__u32 change = 0;
+
+	for (int i = 0; i < 4; i++)
+		change += csum_change32(before->words[i], after->words[i]);
+	return change;
+}
+
+/* Folding twice leaves no carry: the sum of some 16-bit words is below 2^21. */
 static __always_inline __u16 csum_apply(__u16 checksum, __u32 change)
 {
 	__u32 sum = (__u16)~checksum + change;

@@ -6,6 +6,7 @@
 
 enum eth_kind {
 	ETH_KIND_IPV4,
+	ETH_KIND_IPV6,
 	ETH_KIND_OTHER,
 };
 
@@ -19,6 +20,8 @@ static __always_inline enum eth_kind parse_eth(struct packet *p)
 	p->eth = eth;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return ETH_KIND_IPV4;
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return ETH_KIND_IPV6;
 	return ETH_KIND_OTHER;
 }
 

@@ -4,6 +4,9 @@
  * "which backend does this flow live on" and of some backends' replies "how did
  * this flow come here". A SYN is only pending until its sender goes on, so a SYN
  * flood evicts nothing that is established.
+ *
+ * The questions are global functions: no settled packet asks them, and the verifier
+ * looks at each once instead of once for each way that leads there.
  */
 #ifndef XDPLB_FLOW_H
 #define XDPLB_FLOW_H
@@ -16,46 +19,62 @@
  * with the SYN (RFC 7413). A spoofed SYN passes for a live flow with 1 in 2^16. */
 #define SEQUENCE_REACH 65536
 
-static __always_inline void make_flow_key(const struct endpoint *client,
-					  const struct endpoint *server, struct flow_key *key)
+/* What a packet asks. */
+struct flow_query {
+	struct flow_key key;
+	struct flow origin; /* to remember, or what was found */
+	__u32 slot_index;
+	struct slot slot;
+	__u32 sequence;
+	__u8 tcp_flags;
+	__u8 zero[3];
+};
+
+static __always_inline void ask_about(const struct packet *p, const struct endpoint *client,
+				      const struct endpoint *server, struct flow_query *query)
 {
-	__builtin_memset(key, 0, sizeof(*key));
-	key->client = client->address;
-	key->server = server->address;
-	key->client_port = client->port;
-	key->server_port = server->port;
-	key->protocol = client->protocol;
+	__builtin_memset(query, 0, sizeof(*query));
+	query->key.client = client->address;
+	query->key.server = server->address;
+	query->key.client_port = client->port;
+	query->key.server_port = server->port;
+	query->key.protocol = client->protocol;
+	query->sequence = p->sequence;
+	query->tcp_flags = p->tcp_flags;
 }
 
-static __always_inline void remember_pending(const struct packet *p, const struct flow_key *key,
-					     struct flow *flow)
+static __always_inline void remember_pending(const struct flow_query *query, struct flow *flow)
 {
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
-	flow->syn_sequence = p->sequence;
-	bpf_map_update_elem(&pending, key, flow, BPF_ANY);
+	flow->syn_sequence = query->sequence;
+	bpf_map_update_elem(&pending, &query->key, flow, BPF_ANY);
 }
 
-static __always_inline void remember_flow(const struct flow_key *key, struct flow *flow)
+static __always_inline void remember_flow(const struct flow_query *query, struct flow *flow)
 {
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	flow->syn_sequence = 0;
-	bpf_map_update_elem(&flows, key, flow, BPF_ANY);
+	bpf_map_update_elem(&flows, &query->key, flow, BPF_ANY);
 }
 
 /* The pending SYN that this segment continues, if there is one. */
-static __always_inline struct flow *find_pending(const struct packet *p, const struct flow_key *key)
+static __always_inline struct flow *find_pending(const struct flow_query *query)
 {
-	struct flow *flow = is_tcp(p) ? bpf_map_lookup_elem(&pending, key) : NULL;
+	struct flow *flow;
 
-	if (!flow || p->sequence - flow->syn_sequence - 1 >= SEQUENCE_REACH)
+	if (query->key.protocol != IPPROTO_TCP)
+		return NULL;
+	flow = bpf_map_lookup_elem(&pending, &query->key);
+	if (!flow || query->sequence - flow->syn_sequence - 1 >= SEQUENCE_REACH)
 		return NULL;
 	return flow;
 }
 
-static __always_inline void touch_flow(const struct packet *p, struct flow *flow)
+/* A FIN or RST ends the flow one day; until a new SYN comes nothing changes. */
+static __always_inline void touch_flow(const struct flow_query *query, struct flow *flow)
 {
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
-	if (p->is_closing)
+	if (query->tcp_flags & (TCP_FIN | TCP_RST))
 		flow->closing = 1;
 }
 
@@ -71,97 +90,97 @@ static __always_inline bool is_at_home(const struct flow *flow)
 	       (backend->state == BACKEND_READY || backend->state == BACKEND_DRAIN);
 }
 
-static __always_inline void set_home(struct flow *flow, __u32 slot, __u16 id)
+static __always_inline void set_home(struct flow *flow, __u32 slot_index, __u16 id)
 {
 	__u32 key = id;
 	struct backend *backend = bpf_map_lookup_elem(&backends, &key);
 
 	flow->kind = FLOW_BACKEND;
-	flow->slot = slot;
+	flow->slot = slot_index;
 	flow->backend = id;
 	flow->born = backend ? backend->born : 0;
 }
 
 /* The backend id for a packet of a slot that has moved; docs/packet-journey.md has
  * this as a table. A settled slot never comes here. */
-static __always_inline __u16 recall_backend(const struct packet *p, __u32 slot_index,
-					    struct slot slot)
+__noinline int recall_backend(const struct flow_query *query)
 {
-	bool is_pinned = slot.previous == slot.backend;
 	struct flow found = {};
 	struct flow *flow, *waiting;
-	struct flow_key key;
+	struct slot slot;
 
-	make_flow_key(&p->source, &p->destination, &key);
-	flow = bpf_map_lookup_elem(&flows, &key);
+	if (!query)
+		return 0;
+	slot = query->slot;
+	flow = bpf_map_lookup_elem(&flows, &query->key);
 	if (flow && !is_at_home(flow))
 		flow = NULL;
 	if (flow && !flow->closing) {
-		touch_flow(p, flow);
+		touch_flow(query, flow);
 		return flow->backend;
 	}
-	if (!flow && is_pinned) /* who is not remembered lives here */
+	if (!flow && slot.previous == slot.backend) /* pinned: who is not remembered lives here */
 		return slot.backend;
-	if (p->is_new) {
-		set_home(&found, slot_index, slot.backend);
-		remember_pending(p, &key, &found);
+	if (is_first_segment(query->tcp_flags)) {
+		set_home(&found, query->slot_index, slot.backend);
+		remember_pending(query, &found);
 		return slot.backend;
 	}
-	waiting = find_pending(p, &key);
+	waiting = find_pending(query);
 	if (waiting && is_at_home(waiting)) {
 		found = *waiting;
-		remember_flow(&key, &found);
+		remember_flow(query, &found);
 		return found.backend;
 	}
 	if (flow) { /* closing, and nothing new has come */
-		touch_flow(p, flow);
+		touch_flow(query, flow);
 		return flow->backend;
 	}
-	set_home(&found, slot_index, slot.previous); /* older than the move */
-	remember_flow(&key, &found);
+	set_home(&found, query->slot_index, slot.previous); /* older than the move */
+	remember_flow(query, &found);
 	return slot.previous;
 }
 
 /* --- how it came: FLOW_DIRECT and FLOW_VIP, keyed by client and backend --- */
 
-/* Remembers that the client's packets reach `backend` by way of `vip`, or directly
- * when that is NULL. */
-static __always_inline void remember_origin(const struct packet *p, const struct endpoint *backend,
-					    const struct endpoint *vip)
+/* Remembers that the client's packets reach the backend as query->origin says. */
+__noinline int remember_origin(struct flow_query *query)
 {
-	struct flow origin = {.kind = FLOW_DIRECT};
-	struct flow_key key;
-	struct flow *flow;
+	struct flow *flow, *origin;
 
-	if (vip) {
-		origin.kind = FLOW_VIP;
-		origin.vip = vip->address;
-		origin.vip_port = vip->port;
+	if (!query)
+		return 0;
+	origin = &query->origin;
+	if (is_first_segment(query->tcp_flags)) {
+		remember_pending(query, origin);
+		return 0;
 	}
-	make_flow_key(&p->source, backend, &key);
-	if (p->is_new) {
-		remember_pending(p, &key, &origin);
-		return;
-	}
-	flow = bpf_map_lookup_elem(&flows, &key);
-	if (flow && flow->kind == origin.kind && flow->vip_port == origin.vip_port &&
-	    is_same_address(&flow->vip, &origin.vip))
-		touch_flow(p, flow);
+	flow = bpf_map_lookup_elem(&flows, &query->key);
+	if (flow && flow->kind == origin->kind && flow->vip_port == origin->vip_port &&
+	    is_same_address(&flow->vip, &origin->vip))
+		touch_flow(query, flow);
 	else
-		remember_flow(&key, &origin);
+		remember_flow(query, origin);
+	return 0;
 }
 
-/* How the flow of a reply came to its backend; NULL if nobody remembers. A SYN-ACK
- * answers a SYN, which is pending, whatever an older flow of that name was. */
-static __always_inline const struct flow *find_origin(const struct packet *p)
+/* How the flow of a reply came to its backend, in query->origin. Returns its kind;
+ * FLOW_BACKEND, which none of them is, if nobody remembers. A SYN-ACK answers a SYN,
+ * which is pending, whatever an older flow of that name was. */
+__noinline int find_origin(struct flow_query *query)
 {
 	struct flow *flow = NULL;
-	struct flow_key key;
 
-	make_flow_key(&p->destination, &p->source, &key);
-	if (!p->is_answer)
-		flow = bpf_map_lookup_elem(&flows, &key);
-	return flow ? flow : bpf_map_lookup_elem(&pending, &key);
+	if (!query)
+		return FLOW_BACKEND;
+	if (!(query->tcp_flags & TCP_SYN))
+		flow = bpf_map_lookup_elem(&flows, &query->key);
+	if (!flow)
+		flow = bpf_map_lookup_elem(&pending, &query->key);
+	if (!flow)
+		return FLOW_BACKEND;
+	query->origin = *flow;
+	return flow->kind;
 }
 
 #endif

@@ -44,9 +44,7 @@ static __always_inline enum l4_fitness check_tcp(struct packet *p, __u32 room)
 		return L4_UNFIT;
 	p->l4_checksum = &tcp->check;
 	p->sequence = bpf_ntohl(tcp->seq);
-	p->is_new = tcp->syn && !tcp->ack;
-	p->is_answer = tcp->syn && tcp->ack;
-	p->is_closing = tcp->fin || tcp->rst;
+	p->tcp_flags = ((__u8 *)tcp)[13];
 	return L4_FIT;
 }
 

@@ -13,42 +13,53 @@ static __always_inline struct reply *find_reply(const struct endpoint *backend)
 	return bpf_map_lookup_elem(&nat_replies, backend);
 }
 
-/* Both headers' checksums follow; a UDP checksum of zero means "none" over IPv4 and
- * stays zero, and one that comes out as zero is sent as 0xffff (RFC 768). */
-static __always_inline void update_checksums(struct packet *p, __u32 address_change,
-					     __u32 port_change)
+/* A UDP checksum of zero means "none" over IPv4 and stays zero; one that comes out as
+ * zero is sent as 0xffff (RFC 768). */
+static __always_inline void update_l4_checksum(struct packet *p, __u32 change)
 {
-	bool is_absent = !is_tcp(p) && *p->l4_checksum == 0;
-	__u16 checksum = csum_apply(*p->l4_checksum, address_change + port_change);
+	__u16 checksum = csum_apply(*p->l4_checksum, change);
 
-	p->ipv4->check = csum_apply(p->ipv4->check, address_change);
-	if (is_absent)
-		return;
-	*p->l4_checksum = checksum == 0 && !is_tcp(p) ? 0xffff : checksum;
+	if (!is_tcp(p)) {
+		if (!p->is_ipv6 && *p->l4_checksum == 0)
+			return;
+		if (checksum == 0)
+			checksum = 0xffff;
+	}
+	*p->l4_checksum = checksum;
+}
+
+/* One address and one port become others; every checksum over them follows. The
+ * words of an IPv4-mapped address that say so don't change, and cancel out. */
+static __always_inline void rewrite(struct packet *p, const struct address *before,
+				    const struct address *after, __be16 *port, __be16 new_port)
+{
+	__u32 change = p->is_ipv6 ? csum_change_address(before, after)
+				  : csum_change32(before->words[3], after->words[3]);
+
+	update_l4_checksum(p, change + csum_change16(*port, new_port));
+	if (!p->is_ipv6)
+		p->ipv4->check = csum_apply(p->ipv4->check, change);
+	*port = new_port;
 }
 
 static __always_inline void rewrite_destination(struct packet *p, const struct address *address,
 						__be16 port)
 {
-	struct iphdr *ip = p->ipv4;
-	__be16 *ports = p->l4;
-
-	update_checksums(p, csum_change32(ip->daddr, address->words[3]),
-			 csum_change16(ports[1], port));
-	ip->daddr = address->words[3];
-	ports[1] = port;
+	rewrite(p, &p->destination.address, address, (__be16 *)p->l4 + 1, port);
+	if (p->is_ipv6)
+		__builtin_memcpy(&p->ipv6->daddr, address, sizeof(*address));
+	else
+		p->ipv4->daddr = address->words[3];
 }
 
 static __always_inline void rewrite_source(struct packet *p, const struct address *address,
 					   __be16 port)
 {
-	struct iphdr *ip = p->ipv4;
-	__be16 *ports = p->l4;
-
-	update_checksums(p, csum_change32(ip->saddr, address->words[3]),
-			 csum_change16(ports[0], port));
-	ip->saddr = address->words[3];
-	ports[0] = port;
+	rewrite(p, &p->source.address, address, (__be16 *)p->l4, port);
+	if (p->is_ipv6)
+		__builtin_memcpy(&p->ipv6->saddr, address, sizeof(*address));
+	else
+		p->ipv4->saddr = address->words[3];
 }
 
 #endif

@@ -12,6 +12,7 @@
 #include "packet.h"
 
 #define AF_INET		 2
+#define AF_INET6	 10
 #define LOOPBACK_IFINDEX 1 /* include/net/flow.h: the same in every namespace */
 
 /* Whether the egress interface takes frames from XDP. One that doesn't (a veth
@@ -47,17 +48,27 @@ static __always_inline enum nexthop_action judge_fib(long answer, __u32 ingress,
 /* Asks the kernel for the way to nexthop->address. A call of its own: it runs
  * twice a second per CPU and next hop, and its parameter block would otherwise
  * take stack from every packet. */
-static __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop, __be32 source,
-				      __u32 ticks_per_second)
+__noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop,
+			       const struct address *source, __u32 ticks_per_second)
 {
 	struct bpf_fib_lookup fib = {
-		.family = AF_INET,
 		.ifindex = ctx->ingress_ifindex,
-		.ipv4_src = source,
-		.ipv4_dst = nexthop->address.words[3],
 		.tot_len = 1, /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
 	};
-	long answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	long answer;
+
+	if (!nexthop || !source)
+		return 0;
+	if (is_mapped_ipv4(&nexthop->address)) {
+		fib.family = AF_INET;
+		fib.ipv4_src = source->words[3];
+		fib.ipv4_dst = nexthop->address.words[3];
+	} else {
+		fib.family = AF_INET6;
+		__builtin_memcpy(fib.ipv6_src, source, sizeof(*source));
+		__builtin_memcpy(fib.ipv6_dst, &nexthop->address, sizeof(nexthop->address));
+	}
+	answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
 	enum nexthop_action action = judge_fib(answer, ctx->ingress_ifindex, fib.ifindex);
 	__u32 life = ticks_per_second / 2;
 
@@ -75,10 +86,13 @@ static __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nextho
 static __always_inline void refresh_nexthop(const struct packet *p, struct nexthop *nexthop,
 					    const struct address *address)
 {
+	struct address source; /* a copy: the rest of the packet can stay in registers */
+
 	if (nexthop->expires > bpf_jiffies64() && is_same_address(&nexthop->address, address))
 		return;
 	nexthop->address = *address;
-	resolve_nexthop(p->ctx, nexthop, p->ipv4->saddr, p->settings->ticks_per_second);
+	source = p->source.address;
+	resolve_nexthop(p->ctx, nexthop, &source, p->settings->ticks_per_second);
 }
 
 /* Returns NULL only for an id beyond the map, which no slot holds. */

@@ -11,6 +11,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
 #include <bpf/bpf_endian.h>
@@ -21,20 +22,30 @@
 struct packet {
 	struct xdp_md *ctx;
 	const struct settings *settings;
-	void *end; /* first byte behind the frame */
+	void *end;    /* first byte behind the frame */
+	bool is_ipv6; /* a constant wherever it is read: each family has a copy of the code */
 	struct ethhdr *eth;
-	struct iphdr *ipv4;
+	struct iphdr *ipv4;   /* the one that is_ipv6 says */
+	struct ipv6hdr *ipv6; /* likewise */
 	void *l4;
 	__u16 *l4_checksum; /* known, like all below, once check_l4() has found the header fit */
 	struct endpoint source;
 	struct endpoint destination;
-	__u16 l3_header_size; /* with options */
-	__u16 l3_total_size;  /* as the header says, from the IP header on */
+	__u32 l3_header_size; /* with options or extension headers */
+	__u32 l3_total_size;  /* as the header says, from the IP header on */
+	__u32 more_fragments; /* not zero in a first fragment; the others have no ports */
 	__u32 sequence;	      /* of a TCP segment */
-	bool is_new;	      /* a TCP SYN without ACK */
-	bool is_answer;	      /* a TCP SYN with ACK */
-	bool is_closing;      /* a TCP FIN or RST */
+	__u8 tcp_flags;	      /* 0 in a datagram */
 	__u32 egress;	      /* ifindex, for a redirect */
+};
+
+/* What a network layer has found. */
+enum l3_kind {
+	L3_KIND_WHOLE,		/* the transport header starts at p->l4 */
+	L3_KIND_LATER_FRAGMENT, /* addresses are known, ports are elsewhere */
+	L3_KIND_TOO_DEEP,	/* addresses are known, too many headers follow */
+	L3_KIND_MALFORMED,	/* addresses are known, the rest can't be trusted */
+	L3_KIND_UNREADABLE,	/* too short for addresses, or ones that nobody may have */
 };
 
 static __always_inline struct address map_ipv4(__be32 address)
@@ -48,9 +59,46 @@ static __always_inline bool is_same_address(const struct address *a, const struc
 	       a->words[1] == b->words[1] && a->words[0] == b->words[0];
 }
 
-static __always_inline bool is_loopback_ipv4(__be32 address)
+/* The 14th byte of a TCP header (RFC 9293, 3.1). The flags stay together in a byte:
+ * as bools they would multiply what the verifier has to follow. */
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+
+static __always_inline bool is_first_segment(__u8 tcp_flags)
 {
-	return (bpf_ntohl(address) >> 24) == 127;
+	return (tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+static __always_inline bool is_mapped_ipv4(const struct address *address)
+{
+	return address->words[0] == 0 && address->words[1] == 0 &&
+	       address->words[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_loopback(const struct address *address)
+{
+	if (is_mapped_ipv4(address))
+		return bpf_ntohl(address->words[3]) >> 24 == 127;
+	return address->words[0] == 0 && address->words[1] == 0 && address->words[2] == 0 &&
+	       address->words[3] == bpf_htonl(1);
+}
+
+/* A source no packet can honestly have on its way to a VIP (RFC 1122, 3.2.1.3; RFC
+ * 4291, 2.7): nobody, everybody, or the VIP itself, to which the answer would go in a
+ * circle. Loopback talks to itself. */
+static __always_inline bool is_bad_source(const struct packet *p)
+{
+	const struct address *source = &p->source.address;
+	__u32 top = bpf_ntohl(source->words[p->is_ipv6 ? 0 : 3]);
+
+	if (is_same_address(source, &p->destination.address))
+		return !is_loopback(source);
+	if (p->is_ipv6)
+		return top >> 24 == 0xff || (!source->words[0] && !source->words[1] &&
+					     !source->words[2] && !source->words[3]);
+	return top >= 0xe0000000 || top >> 24 == 0; /* class D, E, broadcast; 0/8 */
 }
 
 #endif

@@ -2,6 +2,7 @@
 #ifndef XDPLB_SERVICE_H
 #define XDPLB_SERVICE_H
 
+#include "ip.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -10,14 +11,22 @@ static __always_inline struct service *find_service(const struct packet *p)
 	return bpf_map_lookup_elem(&services, &p->destination);
 }
 
-/* Whether the packet, whose ports can't be read, goes to the VIP of some service
- * of its protocol. */
-static __always_inline bool is_to_vip(const struct packet *p)
+static __always_inline bool is_vip_of(const struct packet *p, __u8 protocol)
 {
 	struct endpoint any_port = p->destination;
 
 	any_port.port = 0;
+	any_port.protocol = protocol;
 	return bpf_map_lookup_elem(&services, &any_port);
+}
+
+/* Whether the packet, whose ports can't be read, goes to the VIP of some service of
+ * its protocol; of any, where extension headers hide the protocol. */
+static __always_inline bool is_to_vip(const struct packet *p)
+{
+	if (p->is_ipv6 && is_extension(p->destination.protocol))
+		return is_vip_of(p, IPPROTO_TCP) || is_vip_of(p, IPPROTO_UDP);
+	return is_vip_of(p, p->destination.protocol);
 }
 
 #endif

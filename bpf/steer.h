@@ -23,6 +23,16 @@ static __always_inline struct slot *find_slot(__u32 index)
 	return pair ? &pair->slots[index % 2] : NULL;
 }
 
+static __always_inline __u32 recall(const struct packet *p, __u32 index, struct slot now)
+{
+	struct flow_query query;
+
+	ask_about(p, &p->source, &p->destination, &query);
+	query.slot_index = index;
+	query.slot = now;
+	return recall_backend(&query);
+}
+
 /* Returns the backend's id, or 0 where the service has none. */
 static __always_inline __u32 steer(const struct packet *p, const struct service *service)
 {
@@ -36,7 +46,7 @@ static __always_inline __u32 steer(const struct packet *p, const struct service 
 	*(__u32 *)&now = *(volatile __u32 *)slot;
 	if (now.previous == 0)
 		return now.backend;
-	return recall_backend(p, index, now);
+	return recall(p, index, now);
 }
 
 static __always_inline struct backend *find_backend(__u32 id)

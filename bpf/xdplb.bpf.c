@@ -13,7 +13,7 @@
 #include "maps.h"
 
 #include "eth.h"
-#include "ipv4.h"
+#include "ip.h"
 #include "l4.h"
 
 #include "service.h"
@@ -27,13 +27,13 @@
 static __always_inline bool is_fit(struct packet *p, enum verdict *why)
 {
 	*why = VERDICT_DROP_MALFORMED;
-	if ((void *)p->ipv4 + p->l3_total_size > p->end || p->l3_total_size < p->l3_header_size)
+	if (find_l3(p) + p->l3_total_size > p->end || p->l3_total_size < p->l3_header_size)
 		return false;
-	if (p->l3_header_size > IPV4_MIN_HEADER) {
+	if (!p->is_ipv6 && p->l3_header_size > IPV4_MIN_HEADER) {
 		*why = VERDICT_DROP_IP_OPTIONS;
 		return false;
 	}
-	if (is_first_fragment(p)) {
+	if (p->more_fragments) {
 		*why = VERDICT_DROP_FRAGMENT;
 		return false;
 	}
@@ -54,7 +54,7 @@ struct ways {
 static __always_inline enum verdict choose_way(const struct packet *p,
 					       const struct nexthop *nexthop, struct ways ways)
 {
-	bool is_expired = p->ipv4->ttl <= 1;
+	bool is_expired = read_ttl(p) <= 1;
 
 	switch (choose_action(p, nexthop)) {
 	case NEXTHOP_TRANSMIT:
@@ -76,7 +76,7 @@ static __always_inline enum verdict choose_way(const struct packet *p,
 static __always_inline void address_frame(struct packet *p, const struct nexthop *nexthop)
 {
 	p->egress = nexthop->ifindex;
-	lower_ttl(p->ipv4);
+	lower_ttl(p);
 	__builtin_memcpy(p->eth->h_dest, nexthop->destination_mac, ETH_ALEN);
 	__builtin_memcpy(p->eth->h_source, nexthop->source_mac, ETH_ALEN);
 }
@@ -91,7 +91,7 @@ static __always_inline void count_forward(const struct packet *p, __u32 id)
 		return;
 	stats->packets += 1;
 	stats->bytes += p->l3_total_size;
-	stats->new_flows += p->is_new;
+	stats->new_flows += is_first_segment(p->tcp_flags);
 }
 
 static __always_inline enum verdict forward(struct packet *p, const struct service *service)
@@ -105,7 +105,7 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 
 	if (!is_fit(p, &verdict))
 		return verdict;
-	if (is_bad_source_ipv4(p))
+	if (is_bad_source(p))
 		return VERDICT_DROP_BAD_SOURCE;
 
 	id = steer(p, service);
@@ -121,8 +121,13 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 
 	if (service->flags & SERVICE_TRACKED) {
 		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
+		struct flow_query query;
 
-		remember_origin(p, &home, &p->destination);
+		ask_about(p, &p->source, &home, &query);
+		query.origin.kind = FLOW_VIP;
+		query.origin.vip = p->destination.address;
+		query.origin.vip_port = p->destination.port;
+		remember_origin(&query);
 	}
 	rewrite_destination(p, &backend->address, backend->port);
 	if (verdict == ways.transmit || verdict == ways.redirect)
@@ -155,17 +160,26 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 {
 	static const struct ways ways = {VERDICT_REPLY_TRANSMIT, VERDICT_REPLY_REDIRECT,
 					 VERDICT_REPLY_STACK, VERDICT_REPLY_LOCAL};
-	const struct address *vip = &reply->vip;
-	const struct flow *origin = NULL;
+	struct address vip = reply->vip;
 	__be16 vip_port = reply->vip_port;
 	struct nexthop *nexthop;
+	struct flow_query query;
 	enum verdict verdict;
 	bool fits = is_fit(p, &verdict);
 
-	if (needs_origin(reply))
-		origin = find_origin(p);
-	if (origin && origin->kind == FLOW_DIRECT)
-		return VERDICT_PASS_DIRECT;
+	if (needs_origin(reply)) {
+		ask_about(p, &p->destination, &p->source, &query);
+		switch (find_origin(&query)) {
+		case FLOW_DIRECT:
+			return VERDICT_PASS_DIRECT;
+		case FLOW_VIP:
+			vip = query.origin.vip;
+			vip_port = query.origin.vip_port;
+			break;
+		case FLOW_BACKEND: /* nobody remembers: the reply's own VIP is the best guess */
+			break;
+		}
+	}
 	nexthop = find_client_nexthop(p);
 	if (!nexthop)
 		return VERDICT_DROP_NO_ROUTE;
@@ -179,11 +193,7 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
 		return verdict;
 
-	if (origin) {
-		vip = &origin->vip;
-		vip_port = origin->vip_port;
-	}
-	rewrite_source(p, vip, vip_port);
+	rewrite_source(p, &vip, vip_port);
 	if (verdict == ways.transmit || verdict == ways.redirect)
 		address_frame(p, nexthop);
 	count_reply(p, reply->backend);
@@ -198,8 +208,13 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
 	enum verdict ignored;
 
-	if (is_fit(p, &ignored))
-		remember_origin(p, &p->destination, NULL);
+	if (is_fit(p, &ignored)) {
+		struct flow_query query;
+
+		ask_about(p, &p->source, &p->destination, &query);
+		query.origin.kind = FLOW_DIRECT;
+		remember_origin(&query);
+	}
 	if (seen && !*seen)
 		*seen = 1;
 	return VERDICT_PASS_DIRECT;
@@ -230,16 +245,18 @@ static __always_inline enum verdict handle_transport(struct packet *p)
 	return VERDICT_PASS_OTHER;
 }
 
-static __always_inline enum verdict handle_ipv4(struct packet *p)
+static __always_inline enum verdict handle_ip(struct packet *p)
 {
-	switch (parse_ipv4(p)) {
-	case IPV4_KIND_UNREADABLE:
+	switch (parse_ip(p)) {
+	case L3_KIND_UNREADABLE:
 		return VERDICT_PASS_OTHER;
-	case IPV4_KIND_MALFORMED:
+	case L3_KIND_MALFORMED:
 		return judge_portless(p, VERDICT_DROP_MALFORMED);
-	case IPV4_KIND_LATER_FRAGMENT:
+	case L3_KIND_TOO_DEEP:
+		return judge_portless(p, VERDICT_DROP_IP_OPTIONS);
+	case L3_KIND_LATER_FRAGMENT:
 		return judge_portless(p, VERDICT_DROP_FRAGMENT);
-	case IPV4_KIND_WHOLE:
+	case L3_KIND_WHOLE:
 		break;
 	}
 	switch (parse_ports(p)) {
@@ -262,11 +279,15 @@ static __always_inline enum verdict handle_packet(struct packet *p)
 		return VERDICT_PASS_OTHER;
 	switch (parse_eth(p)) {
 	case ETH_KIND_OTHER:
-		return VERDICT_PASS_OTHER;
-	case ETH_KIND_IPV4:
 		break;
+	case ETH_KIND_IPV4:
+		p->is_ipv6 = false;
+		return handle_ip(p);
+	case ETH_KIND_IPV6:
+		p->is_ipv6 = true;
+		return handle_ip(p);
 	}
-	return handle_ipv4(p);
+	return VERDICT_PASS_OTHER;
 }
 
 SEC("xdp")
