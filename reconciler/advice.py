@@ -17,6 +17,10 @@ GENERIC_FALLBACK = "XLB502"
 NO_REDIRECT = "XLB503"
 SEVERAL_VIPS = "XLB504"
 
+# IPv6 has no forwarding of one interface alone that hosts would take part in: RFC 4861
+# routers send no router solicitations, so the whole machine becomes one.
+_SYSCTLS = {4: "net.ipv4.conf.{}.forwarding", 6: "net.ipv6.conf.all.forwarding"}
+
 
 def find_advice(
     config: Config, environment: Environment, observed: Tables
@@ -39,12 +43,13 @@ def _find_advice(
 def _advise_interface(
     name: str, facts: InterfaceFacts, config: Config, mode: XdpMode
 ) -> Iterator[Diagnostic]:
-    if not facts.forwards_ipv4 and not facts.is_loopback:
-        yield _warn(
-            FORWARDING_OFF,
-            f"IPv4 forwarding is off on {name}: what arrives there reaches no backend",
-            f"sysctl -w net.ipv4.conf.{name.replace('.', '/')}.forwarding=1",
-        )
+    for version in sorted(_list_families(config) - facts.forwards):
+        if not facts.is_loopback:
+            yield _warn(
+                FORWARDING_OFF,
+                f"IPv{version} forwarding is off on {name}: what arrives there reaches no backend",
+                f"sysctl -w {_SYSCTLS[version].format(name.replace('.', '/'))}=1",
+            )
     if mode is XdpMode.GENERIC and config.xdp_mode is XdpMode.AUTO and not facts.is_loopback:
         yield _warn(
             GENERIC_FALLBACK,
@@ -62,8 +67,9 @@ def _advise_interface(
 
 
 def _advise_own_addresses(config: Config, facts: InterfaceFacts) -> Iterator[Diagnostic]:
-    count = sum(address.version == 4 for address in facts.addresses)
     for service in config.services:
+        version = service.backends[0].address.version
+        count = sum(address.version == version for address in facts.addresses)
         if service.vip is None and count > 1:
             yield Diagnostic(
                 SEVERAL_VIPS,
@@ -73,6 +79,10 @@ def _advise_own_addresses(config: Config, facts: InterfaceFacts) -> Iterator[Dia
                 service.source,
                 "name the one that clients use: vip: ADDRESS",
             )
+
+
+def _list_families(config: Config) -> frozenset[int]:
+    return frozenset(b.address.version for s in config.services for b in s.backends)
 
 
 def _warn(code: str, message: str, hint: str) -> Diagnostic:

@@ -22,7 +22,7 @@ class InterfaceFacts:
     addresses: tuple[IPAddress, ...]
     transmits: bool
     redirects: bool
-    forwards_ipv4: bool = True
+    forwards: frozenset[int] = frozenset((4, 6))
     is_loopback: bool = False
 
 

@@ -86,7 +86,7 @@ def read_environment(
                 transmits=is_generic or _kind(link) != "veth",
                 # What counts is how the frame came in: the stack takes it anywhere.
                 redirects=all_generic or can_xmit,
-                forwards_ipv4=bool(link.get_nested("IFLA_AF_SPEC", "AF_INET")["forwarding"]),
+                forwards=_read_forwarding(link),
                 is_loopback=bool(link["flags"] & _IFF_LOOPBACK),
             )
     return Environment(interfaces, read_ticks_per_second(), program_sha256)
@@ -124,6 +124,18 @@ def _read_xdp_features() -> dict[int, int] | None:
             answer.get_attr("NETDEV_A_DEV_IFINDEX"): answer.get_attr("NETDEV_A_DEV_XDP_FEATURES")
             for answer in answers
         }
+
+
+def _read_forwarding(link: Any) -> frozenset[int]:
+    """The families, 4 and 6, that the kernel forwards from an interface."""
+    families = []
+    ipv4 = link.get_nested("IFLA_AF_SPEC", "AF_INET")
+    if ipv4 and ipv4["forwarding"]:
+        families.append(4)
+    ipv6 = link.get_nested("IFLA_AF_SPEC", "AF_INET6", "IFLA_INET6_CONF")
+    if ipv6 and ipv6["forwarding"]:
+        families.append(6)
+    return frozenset(families)
 
 
 def _kind(link: Any) -> str | None:

@@ -208,7 +208,7 @@ def _print_service(console: Console, service: dict[str, Any]) -> None:
             state += f", leaves in {backend['leaves_in_s']:.0f} s"
         table.add_row(
             f"  {backend['name']}",
-            f"{backend['address']}:{backend['port']}",
+            _join(backend["address"], backend["port"]),
             state,
             str(backend["weight"]),
             str(backend["slots"]),
@@ -219,6 +219,10 @@ def _print_service(console: Console, service: dict[str, Any]) -> None:
             str(backend["reply_packets"]),
         )
     console.print(table)
+
+
+def _join(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _print_verdicts(console: Console, verdicts: dict[str, int], *, verbose: bool) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from reconciler.config import codes
 from reconciler.config.nodes import Mapping, Node, Place, Scalar, Sequence, diagnose
-from reconciler.config.values import parse_address_port
 from reconciler.diagnostics import Diagnostic, quote
 
 _SHORT_FORM_KEYS = frozenset(("vip", "port", "protocol", "affinity", "ring_size", "drain_timeout"))
@@ -30,14 +29,6 @@ class Later:
     hint: str = ""
 
 
-def _is_ipv6(value: object) -> bool:
-    text = str(value)
-    try:
-        return text.count(":") > 1 and parse_address_port(text)[0].version == 6
-    except ValueError:
-        return False
-
-
 def _is_other_than(supported: str) -> Callable[[object], bool]:
     return lambda value: value != supported
 
@@ -47,14 +38,11 @@ def _is_zero(value: object) -> bool:
 
 
 _ONLY_NAT = "this release forwards with 'nat'"
-_ONLY_IPV4 = "this release balances IPv4"
 _ONLY_READY = "take the backend out of the list instead"
 
 LATER: tuple[Later, ...] = (
     Later("forwarding", _is_other_than("nat"), _ONLY_NAT),
     Later("service.forwarding", _is_other_than("nat"), _ONLY_NAT),
-    Later("service.vip", _is_ipv6, _ONLY_IPV4),
-    Later("backend.address", _is_ipv6, _ONLY_IPV4),
     Later("backend.state", _is_other_than("ready"), _ONLY_READY),
     Later("backend.weight", _is_zero, _ONLY_READY),
     Later("defaults.weight", _is_zero),
