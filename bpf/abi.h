@@ -234,7 +234,9 @@ enum verdict {
 	VERDICT_DROP_BAD_SOURCE = 14, /* a source that can't be: zero, multicast, the VIP */
 	VERDICT_DROP_NO_BACKEND = 15, /* the service has no backend for this slot */
 	VERDICT_DROP_NO_ROUTE = 16,   /* the kernel knows no way to the next hop */
-	VERDICT_COUNT = 17,
+	VERDICT_ECHO_TRANSMIT = 17,   /* an echo request to a VIP, answered */
+	VERDICT_ECHO_REDIRECT = 18,   /* the same, on an interface without XDP_TX */
+	VERDICT_COUNT = 19,
 };
 
 #endif

@@ -27,7 +27,7 @@ static __always_inline __u32 csum_change_address(const struct address *before,
 	return change;
 }
 
-/* Folding twice leaves no carry: the sum of some 16-bit words is below 2^21. */
+/* Folding twice leaves no carry: the sum of fewer than 2^15 16-bit words is below 2^31. */
 static __always_inline __u16 csum_apply(__u16 checksum, __u32 change)
 {
 	__u32 sum = (__u16)~checksum + change;

@@ -27,7 +27,8 @@ struct flow_query {
 	struct slot slot;
 	__u32 sequence;
 	__u8 tcp_flags;
-	__u8 zero[3];
+	__u8 is_quoted; /* by an ICMP error: nothing is remembered of it */
+	__u8 zero[2];
 };
 
 static __always_inline void ask_about(const struct packet *p, const struct endpoint *client,
@@ -73,6 +74,8 @@ static __always_inline struct flow *find_pending(const struct flow_query *query)
 /* A FIN or RST ends the flow one day; until a new SYN comes nothing changes. */
 static __always_inline void touch_flow(const struct flow_query *query, struct flow *flow)
 {
+	if (query->is_quoted)
+		return;
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	if (query->tcp_flags & (TCP_FIN | TCP_RST))
 		flow->closing = 1;
@@ -101,6 +104,15 @@ static __always_inline void set_home(struct flow *flow, __u32 slot_index, __u16 
 	flow->born = backend ? backend->born : 0;
 }
 
+/* Where the flow lives that an ICMP error quotes: its sequence number is the other
+ * side's, so any pending SYN will do. */
+static __always_inline __u16 waiting_backend(const struct flow_query *query, __u16 otherwise)
+{
+	struct flow *waiting = bpf_map_lookup_elem(&pending, &query->key);
+
+	return waiting && is_at_home(waiting) ? waiting->backend : otherwise;
+}
+
 /* The backend id for a packet of a slot that has moved; docs/packet-journey.md has
  * this as a table. A settled slot never comes here. */
 __noinline int recall_backend(const struct flow_query *query)
@@ -126,7 +138,7 @@ __noinline int recall_backend(const struct flow_query *query)
 		remember_pending(query, &found);
 		return slot.backend;
 	}
-	waiting = find_pending(query);
+	waiting = query->is_quoted ? NULL : find_pending(query);
 	if (waiting && is_at_home(waiting)) {
 		found = *waiting;
 		remember_flow(query, &found);
@@ -136,6 +148,8 @@ __noinline int recall_backend(const struct flow_query *query)
 		touch_flow(query, flow);
 		return flow->backend;
 	}
+	if (query->is_quoted)
+		return waiting_backend(query, slot.previous);
 	set_home(&found, query->slot_index, slot.previous); /* older than the move */
 	remember_flow(query, &found);
 	return slot.previous;

@@ -34,11 +34,11 @@ static __always_inline enum l3_kind parse_ipv4(struct packet *p)
 	return L3_KIND_WHOLE;
 }
 
-static __always_inline void lower_ttl_ipv4(struct iphdr *ip)
+static __always_inline void set_ttl_ipv4(struct iphdr *ip, __u8 ttl)
 {
 	__be16 before = *(__be16 *)&ip->ttl; /* with the protocol behind it */
 
-	ip->ttl -= 1;
+	ip->ttl = ttl;
 	ip->check = csum_apply(ip->check, csum_change16(before, *(__be16 *)&ip->ttl));
 }
 

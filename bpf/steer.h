@@ -7,10 +7,12 @@
 #include "hash.h"
 #include "maps.h"
 
-static __always_inline __u32 choose_slot(const struct packet *p, const struct service *service)
+static __always_inline __u32 choose_slot(const struct settings *settings,
+					 const struct endpoint *client,
+					 const struct service *service)
 {
-	__be16 port = service->affinity == AFFINITY_FLOW ? p->source.port : 0;
-	__u64 hash = hash_address_port(&p->source.address, port, p->settings->hash_seed);
+	__be16 port = service->affinity == AFFINITY_FLOW ? client->port : 0;
+	__u64 hash = hash_address_port(&client->address, port, settings->hash_seed);
 
 	return service->ring_offset + reduce_hash(hash, service->ring_size);
 }
@@ -23,30 +25,47 @@ static __always_inline struct slot *find_slot(__u32 index)
 	return pair ? &pair->slots[index % 2] : NULL;
 }
 
-static __always_inline __u32 recall(const struct packet *p, __u32 index, struct slot now)
+/* One load: the controller changes both halves in one store. */
+static __always_inline struct slot read_slot(__u32 index)
 {
-	struct flow_query query;
+	struct slot *slot = find_slot(index);
+	struct slot now = {};
 
-	ask_about(p, &p->source, &p->destination, &query);
-	query.slot_index = index;
-	query.slot = now;
-	return recall_backend(&query);
+	if (slot)
+		*(__u32 *)&now = *(volatile __u32 *)slot;
+	return now;
 }
 
 /* Returns the backend's id, or 0 where the service has none. */
 static __always_inline __u32 steer(const struct packet *p, const struct service *service)
 {
-	__u32 index = choose_slot(p, service);
-	struct slot *slot = find_slot(index);
-	struct slot now;
+	__u32 index = choose_slot(p->settings, &p->source, service);
+	struct slot slot = read_slot(index);
+	struct flow_query query;
 
-	if (!slot)
-		return 0;
-	/* One load: the controller changes both halves in one store. */
-	*(__u32 *)&now = *(volatile __u32 *)slot;
-	if (now.previous == 0)
-		return now.backend;
-	return recall(p, index, now);
+	if (slot.previous == 0)
+		return slot.backend;
+	ask_about(p, &p->source, &p->destination, &query);
+	query.slot_index = index;
+	query.slot = slot;
+	return recall_backend(&query);
+}
+
+/* The same for the flow of a packet that an ICMP error quotes, sent by the service's
+ * VIP to the client. */
+static __always_inline __u32 steer_quoted(const struct packet *p, const struct endpoint *client,
+					  const struct endpoint *vip, const struct service *service)
+{
+	__u32 index = choose_slot(p->settings, client, service);
+	struct slot slot = read_slot(index);
+	struct flow_query query;
+
+	if (slot.previous == 0)
+		return slot.backend;
+	ask_about(p, client, vip, &query);
+	query.is_quoted = true;
+	query.slot = slot;
+	return recall_backend(&query);
 }
 
 static __always_inline struct backend *find_backend(__u32 id)

@@ -15,7 +15,7 @@ static __always_inline void count_verdict(enum verdict verdict)
 		*count += 1;
 }
 
-static __always_inline int finish(const struct packet *p, enum verdict verdict)
+static __always_inline int finish(enum verdict verdict, __u32 egress)
 {
 	count_verdict(verdict);
 	switch (verdict) {
@@ -29,10 +29,12 @@ static __always_inline int finish(const struct packet *p, enum verdict verdict)
 		return XDP_PASS;
 	case VERDICT_FORWARD_TRANSMIT:
 	case VERDICT_REPLY_TRANSMIT:
+	case VERDICT_ECHO_TRANSMIT:
 		return XDP_TX;
 	case VERDICT_FORWARD_REDIRECT:
 	case VERDICT_REPLY_REDIRECT:
-		return bpf_redirect(p->egress, 0);
+	case VERDICT_ECHO_REDIRECT:
+		return bpf_redirect(egress, 0);
 	case VERDICT_DROP_MALFORMED:
 	case VERDICT_DROP_FRAGMENT:
 	case VERDICT_DROP_IP_OPTIONS:

@@ -20,6 +20,7 @@
 #include "steer.h"
 #include "flow.h"
 #include "nat.h"
+#include "icmp.h"
 #include "nexthop.h"
 #include "verdict.h"
 
@@ -50,6 +51,17 @@ static __always_inline bool is_fit(struct packet *p, enum verdict *why)
 struct ways {
 	enum verdict transmit, redirect, stack, local;
 };
+
+#define FORWARD_WAYS                                                                               \
+	{                                                                                          \
+		VERDICT_FORWARD_TRANSMIT, VERDICT_FORWARD_REDIRECT, VERDICT_FORWARD_STACK,         \
+			VERDICT_FORWARD_LOCAL                                                      \
+	}
+#define REPLY_WAYS                                                                                 \
+	{                                                                                          \
+		VERDICT_REPLY_TRANSMIT, VERDICT_REPLY_REDIRECT, VERDICT_REPLY_STACK,               \
+			VERDICT_REPLY_LOCAL                                                        \
+	}
 
 static __always_inline enum verdict choose_way(const struct packet *p,
 					       const struct nexthop *nexthop, struct ways ways)
@@ -96,8 +108,7 @@ static __always_inline void count_forward(const struct packet *p, __u32 id)
 
 static __always_inline enum verdict forward(struct packet *p, const struct service *service)
 {
-	static const struct ways ways = {VERDICT_FORWARD_TRANSMIT, VERDICT_FORWARD_REDIRECT,
-					 VERDICT_FORWARD_STACK, VERDICT_FORWARD_LOCAL};
+	const struct ways ways = FORWARD_WAYS;
 	struct nexthop *nexthop;
 	struct backend *backend;
 	enum verdict verdict;
@@ -158,8 +169,7 @@ static __always_inline bool needs_origin(const struct reply *reply)
 
 static __always_inline enum verdict answer(struct packet *p, const struct reply *reply)
 {
-	static const struct ways ways = {VERDICT_REPLY_TRANSMIT, VERDICT_REPLY_REDIRECT,
-					 VERDICT_REPLY_STACK, VERDICT_REPLY_LOCAL};
+	const struct ways ways = REPLY_WAYS;
 	struct address vip = reply->vip;
 	__be16 vip_port = reply->vip_port;
 	struct nexthop *nexthop;
@@ -220,6 +230,138 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 	return VERDICT_PASS_DIRECT;
 }
 
+/* --- an ICMP message --- */
+
+/* An error from the client's side: it quotes what a backend sent in the VIP's name,
+ * and goes to the backend that the flow lives on. */
+static __always_inline enum verdict forward_error(struct packet *p, struct quote *quote,
+						  const struct service *service)
+{
+	const struct ways ways = FORWARD_WAYS;
+	struct nexthop *nexthop;
+	struct backend *backend;
+	enum verdict verdict;
+	__u32 id, change;
+
+	if (is_bad_source(p))
+		return VERDICT_DROP_BAD_SOURCE;
+	id = steer_quoted(p, &quote->destination, &quote->source, service);
+	backend = find_backend(id);
+	if (!backend)
+		return VERDICT_DROP_NO_BACKEND;
+	nexthop = find_backend_nexthop(p, id, backend);
+	if (!nexthop)
+		return VERDICT_DROP_NO_ROUTE;
+	verdict = choose_way(p, nexthop, ways);
+	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
+		return verdict;
+	change = rewrite_quote(p, quote, 0, &backend->address, backend->port);
+	rewrite_message(p, 1, &backend->address, change);
+	if (verdict == ways.transmit || verdict == ways.redirect)
+		address_frame(p, nexthop);
+	return verdict;
+}
+
+/* An error from the backends' side: it quotes what we sent on, and goes to the client
+ * in the VIP's name. A router on the way there keeps its own. */
+static __always_inline enum verdict answer_error(struct packet *p, struct quote *quote,
+						 const struct reply *reply)
+{
+	const struct ways ways = REPLY_WAYS;
+	struct address vip = reply->vip;
+	__be16 vip_port = reply->vip_port;
+	struct flow_query query;
+	struct nexthop *nexthop;
+	enum verdict verdict;
+	__u32 change;
+
+	if (needs_origin(reply)) {
+		ask_about(p, &quote->source, &quote->destination, &query);
+		switch (find_origin(&query)) {
+		case FLOW_DIRECT:
+			return VERDICT_PASS_DIRECT;
+		case FLOW_VIP:
+			vip = query.origin.vip;
+			vip_port = query.origin.vip_port;
+			break;
+		case FLOW_BACKEND:
+			break;
+		}
+	}
+	nexthop = find_client_nexthop(p);
+	if (!nexthop)
+		return VERDICT_DROP_NO_ROUTE;
+	if (nexthop->action == NEXTHOP_LOCAL && p->ctx->ingress_ifindex != LOOPBACK_IFINDEX)
+		return VERDICT_PASS_DIRECT;
+	verdict = choose_way(p, nexthop, ways);
+	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
+		return verdict;
+	change = rewrite_quote(p, quote, 1, &vip, vip_port);
+	if (is_same_address(&p->source.address, &quote->destination.address))
+		rewrite_message(p, 0, &vip, change);
+	else
+		rewrite_message(p, 0, &p->source.address, change);
+	if (verdict == ways.transmit || verdict == ways.redirect)
+		address_frame(p, nexthop);
+	return verdict;
+}
+
+static __always_inline enum verdict handle_error(struct packet *p)
+{
+	struct quote quote = {};
+	struct service *service;
+	struct reply *reply;
+
+	if (!parse_quote(p, &quote))
+		return VERDICT_PASS_OTHER;
+	service = bpf_map_lookup_elem(&services, &quote.source);
+	if (service && is_same_address(&quote.source.address, &p->destination.address))
+		return forward_error(p, &quote, service);
+	reply = find_reply(&quote.destination);
+	if (reply && is_same_address(&quote.source.address, &p->destination.address))
+		return answer_error(p, &quote, reply);
+	return VERDICT_PASS_OTHER;
+}
+
+static __always_inline enum verdict handle_echo(struct packet *p)
+{
+	__u32 ingress = p->ctx->ingress_ifindex;
+
+	if (!is_vip_of(p, IPPROTO_TCP) && !is_vip_of(p, IPPROTO_UDP))
+		return VERDICT_PASS_OTHER;
+	if (is_bad_source(p))
+		return VERDICT_DROP_BAD_SOURCE;
+	p->egress = ingress;
+	switch (choose_device(ingress, ingress)) {
+	case NEXTHOP_TRANSMIT:
+		answer_echo(p);
+		return VERDICT_ECHO_TRANSMIT;
+	case NEXTHOP_REDIRECT:
+		answer_echo(p);
+		return VERDICT_ECHO_REDIRECT;
+	default: /* the stack answers for addresses that it has */
+		return VERDICT_PASS_OTHER;
+	}
+}
+
+static __always_inline enum verdict handle_message(struct packet *p)
+{
+	if (parse_ip(p) != L3_KIND_WHOLE)
+		return VERDICT_PASS_OTHER;
+	if (p->l3_header_size != (p->is_ipv6 ? sizeof(*p->ipv6) : sizeof(*p->ipv4)))
+		return VERDICT_PASS_OTHER;
+	p->l4 = find_l3(p) + (p->is_ipv6 ? sizeof(*p->ipv6) : sizeof(*p->ipv4));
+	switch (parse_icmp(p)) {
+	case ICMP_KIND_ECHO:
+		return handle_echo(p);
+	case ICMP_KIND_ERROR:
+		return handle_error(p);
+	case ICMP_KIND_OTHER:
+		break;
+	}
+	return VERDICT_PASS_OTHER;
+}
+
 /* --- whose is it? --- */
 
 /* A packet whose ports can't be read is ours if a service of its protocol has the VIP. */
@@ -270,35 +412,70 @@ static __always_inline enum verdict handle_ip(struct packet *p)
 	return handle_transport(p);
 }
 
-static __always_inline enum verdict handle_packet(struct packet *p)
-{
-	__u32 only = 0;
+/* --- the ways in: a function each, so that each has the stack for itself --- */
 
-	p->settings = bpf_map_lookup_elem(&settings, &only);
-	if (!p->settings)
+static __noinline enum verdict handle_ipv4(struct xdp_md *ctx, __u32 *egress)
+{
+	struct packet packet = {.is_ipv6 = false};
+	enum verdict verdict;
+
+	if (!begin_packet(&packet, ctx))
 		return VERDICT_PASS_OTHER;
-	switch (parse_eth(p)) {
-	case ETH_KIND_OTHER:
-		break;
-	case ETH_KIND_IPV4:
-		p->is_ipv6 = false;
-		return handle_ip(p);
-	case ETH_KIND_IPV6:
-		p->is_ipv6 = true;
-		return handle_ip(p);
+	verdict = handle_ip(&packet);
+	*egress = packet.egress;
+	return verdict;
+}
+
+static __noinline enum verdict handle_ipv6(struct xdp_md *ctx, __u32 *egress)
+{
+	struct packet packet = {.is_ipv6 = true};
+	enum verdict verdict;
+
+	if (!begin_packet(&packet, ctx))
+		return VERDICT_PASS_OTHER;
+	verdict = handle_ip(&packet);
+	*egress = packet.egress;
+	return verdict;
+}
+
+static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 *egress)
+{
+	struct packet packet = {};
+	enum verdict verdict;
+
+	if (!begin_packet(&packet, ctx))
+		return VERDICT_PASS_OTHER;
+	if (packet.eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		packet.is_ipv6 = true;
+		verdict = handle_message(&packet);
+	} else {
+		packet.is_ipv6 = false;
+		verdict = handle_message(&packet);
 	}
-	return VERDICT_PASS_OTHER;
+	*egress = packet.egress;
+	return verdict;
 }
 
 SEC("xdp")
 int xdplb(struct xdp_md *ctx)
 {
-	struct packet packet = {
-		.ctx = ctx,
-		.end = (void *)(long)ctx->data_end,
-	};
+	enum verdict verdict = VERDICT_PASS_OTHER;
+	__u32 egress = 0;
 
-	return finish(&packet, handle_packet(&packet));
+	switch (sort_frame(ctx)) {
+	case FRAME_KIND_IPV4:
+		verdict = handle_ipv4(ctx, &egress);
+		break;
+	case FRAME_KIND_IPV6:
+		verdict = handle_ipv6(ctx, &egress);
+		break;
+	case FRAME_KIND_ICMP:
+		verdict = handle_icmp(ctx, &egress);
+		break;
+	case FRAME_KIND_OTHER:
+		break;
+	}
+	return finish(verdict, egress);
 }
 
 /* bpf_fib_lookup and the coarse clock are for GPL-compatible programs. */

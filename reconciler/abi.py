@@ -205,3 +205,5 @@ class Verdict(enum.IntEnum):
     DROP_BAD_SOURCE = 14
     DROP_NO_BACKEND = 15
     DROP_NO_ROUTE = 16
+    ECHO_TRANSMIT = 17
+    ECHO_REDIRECT = 18

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* ICMP and ICMPv6: echo requests, and errors with the packet they quote. */
+#ifndef XDPLB_ICMP_H
+#define XDPLB_ICMP_H
+
+#include "csum.h"
+#include "ip.h"
+#include "l4.h"
+#include "packet.h"
+
+struct icmp_header {
+	__u8 type;
+	__u8 code;
+	__u16 checksum;
+	__be32 rest;
+};
+
+enum icmp_kind {
+	ICMP_KIND_ECHO,
+	ICMP_KIND_ERROR,
+	ICMP_KIND_OTHER,
+};
+
+/* RFC 792, RFC 4443 */
+#define ICMP_ECHO_REPLY	       0
+#define ICMP_UNREACHABLE       3
+#define ICMP_ECHO_REQUEST      8
+#define ICMP_TIME_EXCEEDED     11
+#define ICMP_PARAMETER_PROBLEM 12
+#define ICMPV6_LAST_ERROR      127
+#define ICMPV6_ECHO_REQUEST    128
+#define ICMPV6_ECHO_REPLY      129
+
+#define ICMP_REPLY_TTL 64
+
+/* A whole ICMP message at p->l4. What comes in fragments or behind options is left to
+ * the stack, like all that is no echo request and no error. */
+static __always_inline enum icmp_kind parse_icmp(const struct packet *p)
+{
+	const struct icmp_header *icmp = p->l4;
+
+	if ((void *)(icmp + 1) > p->end || p->more_fragments)
+		return ICMP_KIND_OTHER;
+	if (find_l3(p) + p->l3_total_size > p->end ||
+	    p->l3_total_size < p->l3_header_size + sizeof(*icmp))
+		return ICMP_KIND_OTHER;
+	if (p->is_ipv6) {
+		if (icmp->type == ICMPV6_ECHO_REQUEST)
+			return ICMP_KIND_ECHO;
+		return icmp->type <= ICMPV6_LAST_ERROR ? ICMP_KIND_ERROR : ICMP_KIND_OTHER;
+	}
+	switch (icmp->type) {
+	case ICMP_ECHO_REQUEST:
+		return ICMP_KIND_ECHO;
+	case ICMP_UNREACHABLE:
+	case ICMP_TIME_EXCEEDED:
+	case ICMP_PARAMETER_PROBLEM:
+		return ICMP_KIND_ERROR;
+	}
+	return ICMP_KIND_OTHER;
+}
+
+/* Makes the answer of an echo request, in place: the addresses change places, and
+ * the checksum loses what the type loses. */
+static __always_inline void answer_echo(struct packet *p)
+{
+	struct icmp_header *icmp = p->l4;
+	__be16 before = *(__be16 *)icmp;
+	__u8 mac[ETH_ALEN];
+
+	icmp->type = p->is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY;
+	icmp->checksum = csum_apply(icmp->checksum, csum_change16(before, *(__be16 *)icmp));
+	if (p->is_ipv6) {
+		__builtin_memcpy(&p->ipv6->saddr, &p->destination.address, 16);
+		__builtin_memcpy(&p->ipv6->daddr, &p->source.address, 16);
+		p->ipv6->hop_limit = ICMP_REPLY_TTL;
+	} else {
+		p->ipv4->saddr = p->destination.address.words[3];
+		p->ipv4->daddr = p->source.address.words[3];
+		set_ttl_ipv4(p->ipv4, ICMP_REPLY_TTL);
+	}
+	__builtin_memcpy(mac, p->eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(p->eth->h_dest, p->eth->h_source, ETH_ALEN);
+	__builtin_memcpy(p->eth->h_source, mac, ETH_ALEN);
+}
+
+/* The packet that an error quotes, as far as errors quote for sure: the network
+ * header and 8 bytes (RFC 792). */
+struct quote {
+	struct iphdr *ipv4;
+	struct ipv6hdr *ipv6;
+	__be16 *ports;
+	struct endpoint source;
+	struct endpoint destination;
+};
+
+/* Whether the error quotes a TCP or UDP packet, whole enough to say whose it was. */
+static __always_inline bool parse_quote(const struct packet *p, struct quote *quote)
+{
+	void *start = p->l4 + sizeof(struct icmp_header);
+	__u8 protocol;
+
+	if (p->is_ipv6) {
+		quote->ipv6 = start;
+		if ((void *)(quote->ipv6 + 1) + 8 > p->end)
+			return false;
+		protocol = quote->ipv6->nexthdr;
+		__builtin_memcpy(&quote->source.address, &quote->ipv6->saddr, 16);
+		__builtin_memcpy(&quote->destination.address, &quote->ipv6->daddr, 16);
+		quote->ports = (void *)(quote->ipv6 + 1);
+	} else {
+		quote->ipv4 = start;
+		if ((void *)(quote->ipv4 + 1) + 8 > p->end)
+			return false;
+		if (quote->ipv4->ihl * 4 != IPV4_MIN_HEADER ||
+		    quote->ipv4->frag_off & bpf_htons(IPV4_OFFSET_MASK))
+			return false;
+		protocol = quote->ipv4->protocol;
+		quote->source.address = map_ipv4(quote->ipv4->saddr);
+		quote->destination.address = map_ipv4(quote->ipv4->daddr);
+		quote->ports = (void *)(quote->ipv4 + 1);
+	}
+	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
+		return false;
+	quote->source.protocol = quote->destination.protocol = protocol;
+	quote->source.port = quote->ports[0];
+	quote->destination.port = quote->ports[1];
+	return true;
+}
+
+/* Corrects the quoted transport checksum, where it was quoted; returns what that
+ * changes in the sum over the message. */
+static __always_inline __u32 fix_quoted_checksum(const struct packet *p, struct quote *quote,
+						 __u32 change)
+{
+	bool is_udp = quote->source.protocol == IPPROTO_UDP;
+	__u16 *checksum = (void *)quote->ports + (is_udp ? 6 : 16);
+	__u16 before;
+
+	if ((void *)(checksum + 1) > p->end)
+		return 0;
+	before = *checksum;
+	if (is_udp && before == 0)
+		return 0;
+	*checksum = csum_apply(before, change);
+	return csum_change16(before, *checksum);
+}
+
+/* Gives one end of the quoted packet another address and port; returns what that
+ * changes in the sum over the message. `end` is 0 for the source. */
+static __always_inline __u32 rewrite_quote(const struct packet *p, struct quote *quote, __u32 end,
+					   const struct address *address, __be16 port)
+{
+	struct endpoint *before = end ? &quote->destination : &quote->source;
+	__u32 of_address = csum_change_address(&before->address, address);
+	__u32 of_port = csum_change16(before->port, port);
+	__u32 change = of_address + of_port;
+
+	change += fix_quoted_checksum(p, quote, of_address + of_port);
+	quote->ports[end] = port;
+	if (p->is_ipv6) {
+		__builtin_memcpy(end ? &quote->ipv6->daddr : &quote->ipv6->saddr, address, 16);
+	} else {
+		__u16 checksum = csum_apply(quote->ipv4->check, of_address);
+
+		change += csum_change16(quote->ipv4->check, checksum);
+		quote->ipv4->check = checksum;
+		if (end)
+			quote->ipv4->daddr = address->words[3];
+		else
+			quote->ipv4->saddr = address->words[3];
+	}
+	return change;
+}
+
+/* Gives one end of the message itself another address. `change` is that of what it
+ * quotes; ICMPv6 sums over its addresses too (RFC 4443, 2.3). */
+static __always_inline void rewrite_message(struct packet *p, __u32 end,
+					    const struct address *address, __u32 change)
+{
+	const struct endpoint *before = end ? &p->destination : &p->source;
+	__u32 of_address = csum_change_address(&before->address, address);
+	struct icmp_header *icmp = p->l4;
+
+	if (p->is_ipv6) {
+		change += of_address;
+		__builtin_memcpy(end ? &p->ipv6->daddr : &p->ipv6->saddr, address, 16);
+	} else {
+		p->ipv4->check = csum_apply(p->ipv4->check, of_address);
+		if (end)
+			p->ipv4->daddr = address->words[3];
+		else
+			p->ipv4->saddr = address->words[3];
+	}
+	icmp->checksum = csum_apply(icmp->checksum, change);
+}
+
+#endif
