@@ -151,6 +151,8 @@ enum interface_flag {
  * its packets through the stack. */
 struct interface {
 	__u32 flags;
+	struct address ipv4; /* its own, as sources of tunnels; zero if it has none */
+	struct address ipv6;
 };
 
 /* Value of `settings`, one entry, written before any service. */
@@ -158,6 +160,14 @@ struct settings {
 	__u32 abi_version;
 	__u32 ticks_per_second; /* the kernel's HZ: how bpf_jiffies64 counts */
 	__u64 hash_seed;
+	struct address tunnel_source_ipv4; /* zero: the egress interface's own address */
+	struct address tunnel_source_ipv6;
+	/* Bits of the tunnel source that the flow's hash fills; an address has none. */
+	__u32 tunnel_hosts_ipv4;
+	__u32 tunnel_hosts_ipv6;
+	__be16 gue_port;
+	__u16 gue_checksum; /* 0: the outer UDP checksum stays zero (RFC 6935) */
+	__u32 zero;
 };
 
 /* Value of `meta`, one entry, written last: says what was applied. */
@@ -203,7 +213,8 @@ struct nexthop {
 	__u16 action;
 	__u8 destination_mac[6];
 	__u8 source_mac[6];
-	__u16 zero;
+	__u16 is_gateway;	      /* the MAC is a router's, not the address's own */
+	struct address tunnel_source; /* for a tunnel to there */
 };
 
 /* Value of `backend_stats`, per CPU. */
@@ -217,26 +228,30 @@ struct backend_stats {
 
 /* The fate of a packet. Every packet gets exactly one, counted in `verdicts`. */
 enum verdict {
-	VERDICT_PASS_OTHER = 0,	      /* not for a service */
-	VERDICT_PASS_DIRECT = 1,      /* between a client and a backend's own address */
-	VERDICT_PASS_TTL = 2,	      /* TTL ran out here: the stack answers */
-	VERDICT_FORWARD_TRANSMIT = 3, /* to the backend, out of the same interface */
-	VERDICT_FORWARD_REDIRECT = 4, /* to the backend, out of another interface */
-	VERDICT_FORWARD_STACK = 5,    /* to the backend, by way of the stack */
-	VERDICT_FORWARD_LOCAL = 6,    /* to a backend on this machine */
-	VERDICT_REPLY_TRANSMIT = 7,   /* to the client, out of the same interface */
-	VERDICT_REPLY_REDIRECT = 8,   /* to the client, out of another interface */
-	VERDICT_REPLY_STACK = 9,      /* to the client, by way of the stack */
-	VERDICT_REPLY_LOCAL = 10,     /* to a client on this machine */
-	VERDICT_DROP_MALFORMED = 11,  /* lengths contradict each other or the frame */
-	VERDICT_DROP_FRAGMENT = 12,   /* a fragment to or from a service */
-	VERDICT_DROP_IP_OPTIONS = 13, /* IPv4 options to or from a service */
-	VERDICT_DROP_BAD_SOURCE = 14, /* a source that can't be: zero, multicast, the VIP */
-	VERDICT_DROP_NO_BACKEND = 15, /* the service has no backend for this slot */
-	VERDICT_DROP_NO_ROUTE = 16,   /* the kernel knows no way to the next hop */
-	VERDICT_ECHO_TRANSMIT = 17,   /* an echo request to a VIP, answered */
-	VERDICT_ECHO_REDIRECT = 18,   /* the same, on an interface without XDP_TX */
-	VERDICT_COUNT = 19,
+	VERDICT_PASS_OTHER = 0,	       /* not for a service */
+	VERDICT_PASS_DIRECT = 1,       /* between a client and a backend's own address */
+	VERDICT_PASS_TTL = 2,	       /* TTL ran out here: the stack answers */
+	VERDICT_FORWARD_TRANSMIT = 3,  /* to the backend, out of the same interface */
+	VERDICT_FORWARD_REDIRECT = 4,  /* to the backend, out of another interface */
+	VERDICT_FORWARD_STACK = 5,     /* to the backend, by way of the stack */
+	VERDICT_FORWARD_LOCAL = 6,     /* to a backend on this machine */
+	VERDICT_REPLY_TRANSMIT = 7,    /* to the client, out of the same interface */
+	VERDICT_REPLY_REDIRECT = 8,    /* to the client, out of another interface */
+	VERDICT_REPLY_STACK = 9,       /* to the client, by way of the stack */
+	VERDICT_REPLY_LOCAL = 10,      /* to a client on this machine */
+	VERDICT_DROP_MALFORMED = 11,   /* lengths contradict each other or the frame */
+	VERDICT_DROP_FRAGMENT = 12,    /* a fragment to or from a service */
+	VERDICT_DROP_IP_OPTIONS = 13,  /* IPv4 options to or from a service */
+	VERDICT_DROP_BAD_SOURCE = 14,  /* a source that can't be: zero, multicast, the VIP */
+	VERDICT_DROP_NO_BACKEND = 15,  /* the service has no backend for this slot */
+	VERDICT_DROP_NO_ROUTE = 16,    /* the kernel knows no way to the next hop */
+	VERDICT_ECHO_TRANSMIT = 17,    /* an echo request to a VIP, answered */
+	VERDICT_ECHO_REDIRECT = 18,    /* the same, on an interface without XDP_TX */
+	VERDICT_DROP_NO_NEXTHOP = 19,  /* no neighbour, or no XDP there, and no stack to help */
+	VERDICT_DROP_NO_ROOM = 20,     /* the driver leaves no room for an outer header */
+	VERDICT_TOO_BIG_TRANSMIT = 21, /* for the way to the backend: the client is told */
+	VERDICT_TOO_BIG_REDIRECT = 22, /* the same, on an interface without XDP_TX */
+	VERDICT_COUNT = 23,
 };
 
 #endif

@@ -17,6 +17,14 @@ static __always_inline void *find_l3(const struct packet *p)
 	return p->is_ipv6 ? (void *)p->ipv6 : (void *)p->ipv4;
 }
 
+/* ToS or traffic class: DSCP and ECN. */
+static __always_inline __u8 read_traffic_class(const struct packet *p)
+{
+	if (p->is_ipv6)
+		return bpf_ntohl(*(__be32 *)p->ipv6) >> 20;
+	return p->ipv4->tos;
+}
+
 static __always_inline __u8 read_ttl(const struct packet *p)
 {
 	return p->is_ipv6 ? p->ipv6->hop_limit : p->ipv4->ttl;

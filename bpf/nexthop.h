@@ -45,40 +45,80 @@ static __always_inline enum nexthop_action judge_fib(long answer, __u32 ingress,
 	}
 }
 
-/* Asks the kernel for the way to nexthop->address. A call of its own: it runs
- * twice a second per CPU and next hop, and its parameter block would otherwise
- * take stack from every packet. */
+/* The source of a tunnel that leaves by an interface: lb.yaml's, or the interface's own. */
+static __always_inline void choose_tunnel_source(struct nexthop *nexthop,
+						 const struct settings *settings)
+{
+	struct interface *egress = bpf_map_lookup_elem(&interfaces, &nexthop->ifindex);
+	bool is_ipv4 = is_mapped_ipv4(&nexthop->address);
+	const struct address *configured =
+		is_ipv4 ? &settings->tunnel_source_ipv4 : &settings->tunnel_source_ipv6;
+
+	nexthop->tunnel_source = *configured;
+	if (is_nobody(configured) && egress)
+		nexthop->tunnel_source = is_ipv4 ? egress->ipv4 : egress->ipv6;
+}
+
+/* Where the kernel is asked about the way from one address to another. */
+static __always_inline void ask_fib(struct bpf_fib_lookup *fib, const struct address *from,
+				    const struct address *to)
+{
+	if (is_mapped_ipv4(to)) {
+		fib->family = AF_INET;
+		fib->ipv4_dst = to->words[3];
+		if (is_mapped_ipv4(from))
+			fib->ipv4_src = from->words[3];
+	} else {
+		fib->family = AF_INET6;
+		__builtin_memcpy(fib->ipv6_dst, to, sizeof(*to));
+		if (!is_mapped_ipv4(from))
+			__builtin_memcpy(fib->ipv6_src, from, sizeof(*from));
+	}
+}
+
+/* The kernel leaves a router's address where the destination's was. */
+static __always_inline bool is_through_gateway(const struct bpf_fib_lookup *fib,
+					       const struct address *to)
+{
+	struct address found;
+
+	if (is_mapped_ipv4(to))
+		return fib->family != AF_INET || fib->ipv4_dst != to->words[3];
+	__builtin_memcpy(&found, fib->ipv6_dst, sizeof(found));
+	return !is_same_address(&found, to);
+}
+
+/* Asks the kernel for the way to nexthop->address. A global function: it runs twice a
+ * second per CPU and next hop, and its parameter block would otherwise take stack from
+ * every packet. */
 __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop,
-			       const struct address *source, __u32 ticks_per_second)
+			       const struct address *source)
 {
 	struct bpf_fib_lookup fib = {
 		.ifindex = ctx->ingress_ifindex,
 		.tot_len = 1, /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
 	};
+	enum nexthop_action action;
+	struct settings *now;
+	__u32 only = 0, life;
 	long answer;
 
-	if (!nexthop || !source)
+	now = bpf_map_lookup_elem(&settings, &only);
+	if (!now || !nexthop || !source)
 		return 0;
-	if (is_mapped_ipv4(&nexthop->address)) {
-		fib.family = AF_INET;
-		fib.ipv4_src = source->words[3];
-		fib.ipv4_dst = nexthop->address.words[3];
-	} else {
-		fib.family = AF_INET6;
-		__builtin_memcpy(fib.ipv6_src, source, sizeof(*source));
-		__builtin_memcpy(fib.ipv6_dst, &nexthop->address, sizeof(nexthop->address));
-	}
+	ask_fib(&fib, source, &nexthop->address);
 	answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	enum nexthop_action action = judge_fib(answer, ctx->ingress_ifindex, fib.ifindex);
-	__u32 life = ticks_per_second / 2;
-
+	action = judge_fib(answer, ctx->ingress_ifindex, fib.ifindex);
+	life = now->ticks_per_second / 2;
 	if (action == NEXTHOP_STACK) /* soon resolved: ask again soon */
-		life = ticks_per_second / 64;
+		life = now->ticks_per_second / 64;
 	nexthop->action = action;
 	nexthop->ifindex = fib.ifindex;
 	nexthop->mtu = fib.mtu_result;
+	nexthop->is_gateway = is_through_gateway(&fib, &nexthop->address);
 	__builtin_memcpy(nexthop->destination_mac, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(nexthop->source_mac, fib.smac, ETH_ALEN);
+	choose_tunnel_source(nexthop, now);
 	nexthop->expires = bpf_jiffies64() + life;
 	return 0;
 }
@@ -92,7 +132,7 @@ static __always_inline void refresh_nexthop(const struct packet *p, struct nexth
 		return;
 	nexthop->address = *address;
 	source = p->source.address;
-	resolve_nexthop(p->ctx, nexthop, &source, p->settings->ticks_per_second);
+	resolve_nexthop(p->ctx, nexthop, &source);
 }
 
 /* Returns NULL only for an id beyond the map, which no slot holds. */
@@ -119,12 +159,16 @@ static __always_inline struct nexthop *find_client_nexthop(const struct packet *
 	return nexthop;
 }
 
+static __always_inline bool is_leaving(const struct nexthop *nexthop)
+{
+	return nexthop->action == NEXTHOP_TRANSMIT || nexthop->action == NEXTHOP_REDIRECT;
+}
+
 /* What to do with this packet, which may be too big for the way the others take. */
 static __always_inline enum nexthop_action choose_action(const struct packet *p,
 							 const struct nexthop *nexthop)
 {
-	if (p->l3_total_size > nexthop->mtu &&
-	    (nexthop->action == NEXTHOP_TRANSMIT || nexthop->action == NEXTHOP_REDIRECT))
+	if (p->l3_total_size > nexthop->mtu && is_leaving(nexthop))
 		return NEXTHOP_STACK; /* it fragments, or tells the sender */
 	return nexthop->action;
 }

@@ -77,6 +77,11 @@ static __always_inline bool is_mapped_ipv4(const struct address *address)
 	       address->words[2] == bpf_htonl(0xffff);
 }
 
+static __always_inline bool is_nobody(const struct address *address)
+{
+	return !address->words[0] && !address->words[1] && !address->words[2] && !address->words[3];
+}
+
 static __always_inline bool is_loopback(const struct address *address)
 {
 	if (is_mapped_ipv4(address))
@@ -96,8 +101,7 @@ static __always_inline bool is_bad_source(const struct packet *p)
 	if (is_same_address(source, &p->destination.address))
 		return !is_loopback(source);
 	if (p->is_ipv6)
-		return top >> 24 == 0xff || (!source->words[0] && !source->words[1] &&
-					     !source->words[2] && !source->words[3]);
+		return top >> 24 == 0xff || is_nobody(source);
 	return top >= 0xe0000000 || top >> 24 == 0; /* class D, E, broadcast; 0/8 */
 }
 

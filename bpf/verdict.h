@@ -30,10 +30,12 @@ static __always_inline int finish(enum verdict verdict, __u32 egress)
 	case VERDICT_FORWARD_TRANSMIT:
 	case VERDICT_REPLY_TRANSMIT:
 	case VERDICT_ECHO_TRANSMIT:
+	case VERDICT_TOO_BIG_TRANSMIT:
 		return XDP_TX;
 	case VERDICT_FORWARD_REDIRECT:
 	case VERDICT_REPLY_REDIRECT:
 	case VERDICT_ECHO_REDIRECT:
+	case VERDICT_TOO_BIG_REDIRECT:
 		return bpf_redirect(egress, 0);
 	case VERDICT_DROP_MALFORMED:
 	case VERDICT_DROP_FRAGMENT:
@@ -41,6 +43,8 @@ static __always_inline int finish(enum verdict verdict, __u32 egress)
 	case VERDICT_DROP_BAD_SOURCE:
 	case VERDICT_DROP_NO_BACKEND:
 	case VERDICT_DROP_NO_ROUTE:
+	case VERDICT_DROP_NO_NEXTHOP:
+	case VERDICT_DROP_NO_ROOM:
 	case VERDICT_COUNT:
 		break;
 	}

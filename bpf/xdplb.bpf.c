@@ -19,9 +19,11 @@
 #include "service.h"
 #include "steer.h"
 #include "flow.h"
+#include "nexthop.h"
 #include "nat.h"
 #include "icmp.h"
-#include "nexthop.h"
+#include "encap.h"
+#include "toobig.h"
 #include "verdict.h"
 
 /* Whether a packet may be sent on in a service's name; if not, `why` says so. */
@@ -84,13 +86,32 @@ static __always_inline enum verdict choose_way(const struct packet *p,
 	return VERDICT_DROP_NO_ROUTE;
 }
 
+static __always_inline void set_macs(struct packet *p, const struct nexthop *nexthop)
+{
+	__builtin_memcpy(p->eth->h_dest, nexthop->destination_mac, ETH_ALEN);
+	__builtin_memcpy(p->eth->h_source, nexthop->source_mac, ETH_ALEN);
+}
+
 /* Ethernet and TTL, for a packet that leaves without the stack's help. */
 static __always_inline void address_frame(struct packet *p, const struct nexthop *nexthop)
 {
 	p->egress = nexthop->ifindex;
 	lower_ttl(p);
-	__builtin_memcpy(p->eth->h_dest, nexthop->destination_mac, ETH_ALEN);
-	__builtin_memcpy(p->eth->h_source, nexthop->source_mac, ETH_ALEN);
+	set_macs(p, nexthop);
+}
+
+/* Tells the sender which size would fit, out of the interface where the packet came in. */
+static __always_inline enum verdict tell_too_big(struct packet *p, __u32 mtu)
+{
+	__u32 ingress = p->ctx->ingress_ifindex;
+	enum nexthop_action back = choose_device(ingress, ingress);
+
+	if (back != NEXTHOP_TRANSMIT && back != NEXTHOP_REDIRECT)
+		return VERDICT_DROP_NO_NEXTHOP;
+	p->egress = ingress;
+	if (!(p->is_ipv6 ? tell_too_big_ipv6(p->ctx, mtu) : tell_too_big_ipv4(p->ctx, mtu)))
+		return VERDICT_DROP_NO_ROOM;
+	return back == NEXTHOP_TRANSMIT ? VERDICT_TOO_BIG_TRANSMIT : VERDICT_TOO_BIG_REDIRECT;
 }
 
 /* --- a client's packet for a service --- */
@@ -106,9 +127,80 @@ static __always_inline void count_forward(const struct packet *p, __u32 id)
 	stats->new_flows += is_first_segment(p->tcp_flags);
 }
 
-static __always_inline enum verdict forward(struct packet *p, const struct service *service)
+/* Sends a packet in the client's name to a backend that knows nothing of VIPs. */
+static __always_inline enum verdict forward_nat(struct packet *p, const struct service *service,
+						const struct backend *backend,
+						const struct nexthop *nexthop)
 {
 	const struct ways ways = FORWARD_WAYS;
+	enum verdict verdict = choose_way(p, nexthop, ways);
+
+	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
+		return verdict;
+	if (service->flags & SERVICE_TRACKED) {
+		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
+		struct flow_query query;
+
+		ask_about(p, &p->source, &home, &query);
+		query.origin.kind = FLOW_VIP;
+		query.origin.vip = p->destination.address;
+		query.origin.vip_port = p->destination.port;
+		remember_origin(&query);
+	}
+	rewrite_destination(p, &backend->address, backend->port);
+	if (verdict == ways.transmit || verdict == ways.redirect)
+		address_frame(p, nexthop);
+	return verdict;
+}
+
+/* Sends a packet as it is to a backend that has the VIP and answers by itself. Nobody
+ * routed it, so the TTL stays. */
+static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct nexthop *nexthop)
+{
+	p->egress = nexthop->ifindex;
+	if (nexthop->action == NEXTHOP_LOCAL)
+		return VERDICT_FORWARD_LOCAL;
+	if (nexthop->is_gateway || !is_leaving(nexthop) || p->l3_total_size > nexthop->mtu)
+		return VERDICT_DROP_NO_NEXTHOP;
+	set_macs(p, nexthop);
+	return nexthop->action == NEXTHOP_TRANSMIT ? VERDICT_FORWARD_TRANSMIT
+						   : VERDICT_FORWARD_REDIRECT;
+}
+
+/* The same through a tunnel. `sum` is that over the packet, 0 where it isn't known. */
+static __always_inline enum verdict forward_tunnel(struct packet *p, const struct service *service,
+						   const struct nexthop *nexthop, __u32 sum)
+{
+	struct tunnel tunnel = {
+		.source = nexthop->tunnel_source,
+		.destination = nexthop->address,
+		.hash = hash_address_port(&p->source.address, p->source.port, 0) >> 32,
+		.inner_size = p->l3_total_size,
+		.traffic_class = read_traffic_class(p),
+		.inner_protocol = p->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
+	};
+
+	p->egress = nexthop->ifindex;
+	if (!is_leaving(nexthop) || is_nobody(&tunnel.source))
+		return VERDICT_DROP_NO_NEXTHOP;
+	if (read_ttl(p) <= 1)
+		return VERDICT_PASS_TTL;
+	if (service->forwarding == FORWARDING_GUE) {
+		tunnel.gue_port = p->settings->gue_port;
+		tunnel.inner_sum = p->settings->gue_checksum ? sum : 0;
+	}
+	vary_source(&tunnel, p->settings);
+	if (p->l3_total_size + measure_tunnel(&tunnel) > nexthop->mtu)
+		return tell_too_big(p, nexthop->mtu - measure_tunnel(&tunnel));
+	lower_ttl(p);
+	if (!encapsulate(p->ctx, &tunnel, nexthop))
+		return VERDICT_DROP_NO_ROOM;
+	return nexthop->action == NEXTHOP_TRANSMIT ? VERDICT_FORWARD_TRANSMIT
+						   : VERDICT_FORWARD_REDIRECT;
+}
+
+static __always_inline enum verdict forward(struct packet *p, const struct service *service)
+{
 	struct nexthop *nexthop;
 	struct backend *backend;
 	enum verdict verdict;
@@ -124,27 +216,18 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 	if (!backend)
 		return VERDICT_DROP_NO_BACKEND;
 	nexthop = find_backend_nexthop(p, id, backend);
-	if (!nexthop)
+	if (!nexthop || nexthop->action == NEXTHOP_NONE)
 		return VERDICT_DROP_NO_ROUTE;
-	verdict = choose_way(p, nexthop, ways);
-	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
-		return verdict;
 
-	if (service->flags & SERVICE_TRACKED) {
-		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
-		struct flow_query query;
-
-		ask_about(p, &p->source, &home, &query);
-		query.origin.kind = FLOW_VIP;
-		query.origin.vip = p->destination.address;
-		query.origin.vip_port = p->destination.port;
-		remember_origin(&query);
-	}
-	rewrite_destination(p, &backend->address, backend->port);
-	if (verdict == ways.transmit || verdict == ways.redirect)
-		address_frame(p, nexthop);
 	count_forward(p, id);
-	return verdict;
+	switch (service->forwarding) {
+	case FORWARDING_NAT:
+		return forward_nat(p, service, backend, nexthop);
+	case FORWARDING_L2DSR:
+		return forward_l2dsr(p, nexthop);
+	default:
+		return forward_tunnel(p, service, nexthop, sum_packet(p));
+	}
 }
 
 /* --- a nat backend's answer to a client --- */
@@ -252,6 +335,10 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 	nexthop = find_backend_nexthop(p, id, backend);
 	if (!nexthop)
 		return VERDICT_DROP_NO_ROUTE;
+	if (service->forwarding == FORWARDING_L2DSR)
+		return forward_l2dsr(p, nexthop);
+	if (service->forwarding != FORWARDING_NAT)
+		return forward_tunnel(p, service, nexthop, 0);
 	verdict = choose_way(p, nexthop, ways);
 	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
 		return verdict;

@@ -75,9 +75,21 @@ FLOW = np.dtype(
     ],
     align=True,
 )
-INTERFACE = np.dtype([("flags", "u4")])
+INTERFACE = np.dtype([("flags", "u4"), ("ipv4", _ADDRESS), ("ipv6", _ADDRESS)], align=True)
 SETTINGS = np.dtype(
-    [("abi_version", "u4"), ("ticks_per_second", "u4"), ("hash_seed", "u8")], align=True
+    [
+        ("abi_version", "u4"),
+        ("ticks_per_second", "u4"),
+        ("hash_seed", "u8"),
+        ("tunnel_source_ipv4", _ADDRESS),
+        ("tunnel_source_ipv6", _ADDRESS),
+        ("tunnel_hosts_ipv4", "u4"),
+        ("tunnel_hosts_ipv6", "u4"),
+        ("gue_port", _PORT),
+        ("gue_checksum", "u2"),
+        ("zero", "u4"),
+    ],
+    align=True,
 )
 META = np.dtype(
     [("generation", "u8"), ("config_sha256", "V32"), ("program_sha256", "V32")], align=True
@@ -104,7 +116,8 @@ NEXTHOP = np.dtype(
         ("action", "u2"),
         ("destination_mac", "V6"),
         ("source_mac", "V6"),
-        ("zero", "u2"),
+        ("is_gateway", "u2"),
+        ("tunnel_source", _ADDRESS),
     ],
     align=True,
 )
@@ -207,3 +220,7 @@ class Verdict(enum.IntEnum):
     DROP_NO_ROUTE = 16
     ECHO_TRANSMIT = 17
     ECHO_REDIRECT = 18
+    DROP_NO_NEXTHOP = 19
+    DROP_NO_ROOM = 20
+    TOO_BIG_TRANSMIT = 21
+    TOO_BIG_REDIRECT = 22

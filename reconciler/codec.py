@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import numpy as np
 
 from reconciler import abi
-from reconciler.model import Affinity, BackendState, Forwarding, IPAddress, Protocol
+from reconciler.model import Affinity, BackendState, Forwarding, IPAddress, Protocol, Tunnel
 from reconciler.tables import (
     BackendInfo,
     BackendRow,
@@ -107,7 +107,7 @@ def _reply(fields: tuple[Any, ...]) -> ReplyRow:
 def _interface_fields(row: InterfaceRow) -> tuple[Any, ...]:
     transmits = abi.InterfaceFlag.TRANSMITS if row.transmits else 0
     redirects = abi.InterfaceFlag.REDIRECTS if row.redirects else 0
-    return (transmits | redirects,)
+    return transmits | redirects, _encode_optional(row.ipv4), _encode_optional(row.ipv6)
 
 
 def _interface(fields: tuple[Any, ...]) -> InterfaceRow:
@@ -115,8 +115,33 @@ def _interface(fields: tuple[Any, ...]) -> InterfaceRow:
     return InterfaceRow(abi.InterfaceFlag.TRANSMITS in flags, abi.InterfaceFlag.REDIRECTS in flags)
 
 
+def _encode_optional(address: IPAddress | None) -> bytes:
+    return encode_address(address) if address else bytes(16)
+
+
 def _settings_fields(row: Settings) -> tuple[Any, ...]:
-    return abi.ABI_VERSION, row.ticks_per_second, row.hash_seed
+    sources = (row.tunnel.source_ipv4, row.tunnel.source_ipv6)
+    return (
+        abi.ABI_VERSION,
+        row.ticks_per_second,
+        row.hash_seed,
+        *(_encode_optional(source and source.network_address) for source in sources),
+        *(int(source.hostmask) if source else 0 for source in sources),
+        row.tunnel.gue_port,
+        row.tunnel.gue_checksum,
+        0,
+    )
+
+
+def _settings(fields: tuple[Any, ...]) -> Settings:
+    _, ticks, seed, ipv4, ipv6, hosts_ipv4, hosts_ipv6, gue_port, gue_checksum, _ = fields
+    tunnel = Tunnel(
+        IPv4Network((decode_address(ipv4), 32 - hosts_ipv4.bit_length())) if any(ipv4) else None,
+        IPv6Network((decode_address(ipv6), 128 - hosts_ipv6.bit_length())) if any(ipv6) else None,
+        gue_port,
+        bool(gue_checksum),
+    )
+    return Settings(ticks, seed, tunnel)
 
 
 def _meta_fields(row: Meta) -> tuple[Any, ...]:
@@ -156,7 +181,7 @@ VALUES: Mapping[str, Codec] = {
     "backends": Codec(abi.BACKEND, _backend_fields, _backend),
     "nat_replies": Codec(abi.REPLY, _reply_fields, _reply),
     "interfaces": Codec(abi.INTERFACE, _interface_fields, _interface),
-    "settings": Codec(abi.SETTINGS, _settings_fields, lambda f: Settings(f[1], f[2])),
+    "settings": Codec(abi.SETTINGS, _settings_fields, _settings),
     "meta": Codec(
         abi.META,
         _meta_fields,

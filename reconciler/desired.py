@@ -356,11 +356,14 @@ class _Compiler:
     # --- the machine ---
 
     def _settings(self) -> Settings:
-        return Settings(self.environment.ticks_per_second, self.config.hash_seed)
+        ticks = self.environment.ticks_per_second
+        return Settings(ticks, self.config.hash_seed, self.config.tunnel)
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
         return {
-            facts.ifindex: InterfaceRow(facts.transmits, facts.redirects)
+            facts.ifindex: InterfaceRow(
+                facts.transmits, facts.redirects, facts.first_address(4), facts.first_address(6)
+            )
             for facts in self.environment.interfaces.values()
         }
 

@@ -25,6 +25,10 @@ class InterfaceFacts:
     forwards: frozenset[int] = frozenset((4, 6))
     is_loopback: bool = False
 
+    def first_address(self, version: int) -> IPAddress | None:
+        """Return the main address of a family, 4 or 6."""
+        return next((a for a in self.addresses if a.version == version), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
 IPAddress: TypeAlias = IPv4Address | IPv6Address
@@ -121,6 +121,20 @@ class Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """How ipip and gue make their outer header.
+
+    A source is None for the egress interface's own address; the host bits of a
+    network are filled by the flow's hash, so that receivers spread the load.
+    """
+
+    source_ipv4: IPv4Network | None = None
+    source_ipv6: IPv6Network | None = None
+    gue_port: int = 6080
+    gue_checksum: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """Map capacities, in entries."""
 
@@ -147,6 +161,7 @@ class Config:
     safety: Safety = Safety()
     reconcile: Reconcile = Reconcile()
     limits: Limits = Limits()
+    tunnel: Tunnel = Tunnel()
     path: str = field(default="", compare=False)
     sha256: str = field(default="", compare=False)
 

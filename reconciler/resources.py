@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from reconciler.tables import Tables, ring_extents, unpack_slots
+from reconciler.tables import Settings, Tables, ring_extents, unpack_slots
 
 Attributes: TypeAlias = dict[str, Any]
 Resources: TypeAlias = dict[str, Attributes]
@@ -34,12 +34,23 @@ def list_resources(tables: Tables) -> Resources:
             "program": attachment.program_sha256[:12],
         }
     if 0 in tables.settings:
-        resources["settings"] = {"hash_seed": tables.settings[0].hash_seed}
+        resources["settings"] = _describe_settings(tables.settings[0])
     for service in _services(tables):
         resources[f"service.{service['name']}"] = service
     for address, backend in _backends(tables):
         resources[address] = backend
     return resources
+
+
+def _describe_settings(settings: Settings) -> Attributes:
+    tunnel = settings.tunnel
+    sources = [str(source) for source in (tunnel.source_ipv4, tunnel.source_ipv6) if source]
+    return {
+        "hash_seed": settings.hash_seed,
+        "tunnel_source": sources,
+        "gue_port": tunnel.gue_port,
+        "gue_checksum": tunnel.gue_checksum,
+    }
 
 
 def _services(tables: Tables) -> list[Attributes]:

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reconciler.model import Affinity, BackendState, Forwarding, IPAddress, Protocol, XdpMode
+from reconciler.model import (
+    Affinity,
+    BackendState,
+    Forwarding,
+    IPAddress,
+    Protocol,
+    Tunnel,
+    XdpMode,
+)
 
 SlotWords: TypeAlias = NDArray[np.uint32]
 """Slots as the data plane loads them: one word each, see `pack_slots`."""
@@ -60,10 +69,12 @@ class ReplyRow(NamedTuple):
 
 
 class InterfaceRow(NamedTuple):
-    """What an interface can do with a frame from XDP."""
+    """What an interface can do with a frame from XDP, and its addresses as tunnels' sources."""
 
     transmits: bool
     redirects: bool
+    ipv4: IPv4Address | None = None
+    ipv6: IPv6Address | None = None
 
 
 class ServiceInfo(NamedTuple):
@@ -95,6 +106,7 @@ class Settings(NamedTuple):
 
     ticks_per_second: int
     hash_seed: int
+    tunnel: Tunnel = Tunnel()
 
 
 class Meta(NamedTuple):

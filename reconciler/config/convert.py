@@ -77,10 +77,27 @@ class _Converter:
             safety=_convert_safety(_get_mapping(self.root, "safety")),
             reconcile=self._convert_reconcile(_get_mapping(self.root, "reconcile")),
             limits=_convert_limits(_get_mapping(self.root, "limits")),
+            tunnel=self._convert_tunnel(),
             path=path,
             sha256=sha256,
         )
         return Draft(config, services, self.root)
+
+    def _convert_tunnel(self) -> Tunnel:
+        base = Tunnel()
+        sources = {}
+        for item in list_items(self.root, "tunnel_source"):
+            try:
+                network = parse_source(str(item.value))
+            except ValueError as error:
+                self.problems.append(diagnose(codes.NOT_AN_ADDRESS, item.place, str(error)))
+                continue
+            sources[f"source_ipv{network.version}"] = network
+        return Tunnel(
+            **sources,  # type: ignore[arg-type]  # each name has its family
+            gue_port=_get_int(self.root, "gue_port", base.gue_port),
+            gue_checksum=_get_bool(self.root, "gue_checksum", base.gue_checksum),
+        )
 
     def _convert_reconcile(self, node: Mapping) -> Reconcile:
         base = Reconcile()

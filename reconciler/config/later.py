@@ -37,12 +37,9 @@ def _is_zero(value: object) -> bool:
     return value == 0
 
 
-_ONLY_NAT = "this release forwards with 'nat'"
 _ONLY_READY = "take the backend out of the list instead"
 
 LATER: tuple[Later, ...] = (
-    Later("forwarding", _is_other_than("nat"), _ONLY_NAT),
-    Later("service.forwarding", _is_other_than("nat"), _ONLY_NAT),
     Later("backend.state", _is_other_than("ready"), _ONLY_READY),
     Later("backend.weight", _is_zero, _ONLY_READY),
     Later("defaults.weight", _is_zero),

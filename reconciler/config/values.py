@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from reconciler.model import IPAddress
 
@@ -53,6 +53,18 @@ def parse_address_port(text: str) -> tuple[IPAddress, int | None]:
     if (address.version == 6) != bool(match["v6"]):
         raise ValueError("brackets are for IPv6 addresses")
     return address, port
+
+
+def parse_source(text: str) -> IPv4Network | IPv6Network:
+    """Return the source of tunnels: an address, or a network whose hosts stand for flows.
+
+    Raises:
+        ValueError: it is neither; or a network that is too wide for 32 bits of hash.
+    """
+    network = ip_network(text)
+    if network.max_prefixlen - network.prefixlen > 32:
+        raise ValueError(f"{text}: at most 32 bits can vary; write /{network.max_prefixlen - 32}")
+    return network
 
 
 def format_address_port(address: IPAddress, port: int) -> str:

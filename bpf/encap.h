@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Tunnels: the whole packet behind a new header, in all mixes of families.
+ *
+ *   ipip  IP in IP (RFC 2003, RFC 2473, RFC 4213)
+ *   gue   the same in UDP: GUE variant 1, which has no header of its own
+ *         (draft-ietf-intarea-gue, 4; Linux: fou ... gue)
+ *
+ * Receivers spread load over their queues by a hash of the outer header, so the flow's
+ * hash is in it: in the UDP source port, in the IPv6 flow label, and, where lb.yaml
+ * gives a prefix for it, in the outer source address.
+ */
+#ifndef XDPLB_ENCAP_H
+#define XDPLB_ENCAP_H
+
+#include "csum.h"
+#include "ip.h"
+#include "l4.h"
+#include "nexthop.h"
+#include "packet.h"
+
+#define TUNNEL_TTL	   64
+#define GUE_FIRST_PORT	   49152 /* RFC 6335: the dynamic ports */
+#define IPV4_DONT_FRAGMENT 0x4000
+
+/* What the outer header is made of. */
+struct tunnel {
+	struct address source;
+	struct address destination;
+	__u32 hash;
+	__u32 inner_size; /* bytes, from the inner IP header on */
+	__u32 inner_sum;  /* ones' complement sum of these bytes; 0 where it isn't known */
+	__be16 gue_port;  /* 0: ipip */
+	__u8 traffic_class;
+	__u8 inner_protocol; /* IPPROTO_IPIP or IPPROTO_IPV6 */
+};
+
+/* Fills the bits of the source that lb.yaml leaves to the flow. */
+static __always_inline void vary_source(struct tunnel *tunnel, const struct settings *settings)
+{
+	__u32 mask = is_mapped_ipv4(&tunnel->destination) ? settings->tunnel_hosts_ipv4
+							  : settings->tunnel_hosts_ipv6;
+
+	tunnel->source.words[3] |= bpf_htonl(tunnel->hash & mask);
+}
+
+static __always_inline __u32 measure_tunnel(const struct tunnel *tunnel)
+{
+	__u32 size = is_mapped_ipv4(&tunnel->destination) ? sizeof(struct iphdr)
+							  : sizeof(struct ipv6hdr);
+
+	return tunnel->gue_port ? size + sizeof(struct udphdr) : size;
+}
+
+static __always_inline __u32 sum_words(const void *start, __u32 bytes)
+{
+	const __u16 *words = start;
+	__u32 sum = 0;
+
+	for (__u32 i = 0; i < bytes / 2; i++)
+		sum += words[i];
+	return sum;
+}
+
+static __always_inline __u16 fold_sum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The sum over a packet without walking it. An IPv4 header sums to 0xffff, and so does
+ * what a transport checksum covers; the pseudo header, which it covers without being in
+ * the packet, is taken off. A wrong inner checksum makes a wrong outer one, and the
+ * receiver drops the packet just as its owner would have. */
+static __always_inline __u32 sum_packet(const struct packet *p)
+{
+	__u32 l4_size = p->l3_total_size - p->l3_header_size;
+	__u32 pseudo = sum_words(&p->source.address, 16) + sum_words(&p->destination.address, 16);
+	__u32 header = 0xffff;
+
+	if (!is_tcp(p) && *p->l4_checksum == 0)
+		return 0;
+	if (p->is_ipv6) {
+		if (p->l3_header_size != sizeof(struct ipv6hdr))
+			return 0;
+		header = sum_words(p->ipv6, sizeof(struct ipv6hdr));
+	}
+	/* The words that say "IPv4, mapped" add 0xffff each, which is nothing. */
+	pseudo += bpf_htons(p->source.protocol) + bpf_htons(l4_size & 0xffff);
+	return fold_sum(header) + (__u16)~fold_sum(pseudo);
+}
+
+static __always_inline void write_outer_ipv4(struct iphdr *ip, const struct tunnel *tunnel,
+					     __u32 size)
+{
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 4;
+	ip->ihl = sizeof(*ip) / 4;
+	ip->tos = tunnel->traffic_class;
+	ip->tot_len = bpf_htons(size);
+	ip->frag_off = bpf_htons(IPV4_DONT_FRAGMENT);
+	ip->ttl = TUNNEL_TTL;
+	ip->protocol = tunnel->gue_port ? IPPROTO_UDP : tunnel->inner_protocol;
+	ip->saddr = tunnel->source.words[3];
+	ip->daddr = tunnel->destination.words[3];
+	ip->check = ~fold_sum(sum_words(ip, sizeof(*ip)));
+}
+
+static __always_inline void write_outer_ipv6(struct ipv6hdr *ip, const struct tunnel *tunnel,
+					     __u32 size)
+{
+	__be32 *first = (__be32 *)ip;
+
+	*first =
+		bpf_htonl(6U << 28 | (__u32)tunnel->traffic_class << 20 | (tunnel->hash & 0xfffff));
+	ip->payload_len = bpf_htons(size - sizeof(*ip));
+	ip->nexthdr = tunnel->gue_port ? IPPROTO_UDP : tunnel->inner_protocol;
+	ip->hop_limit = TUNNEL_TTL;
+	__builtin_memcpy(&ip->saddr, &tunnel->source, 16);
+	__builtin_memcpy(&ip->daddr, &tunnel->destination, 16);
+}
+
+static __always_inline void write_udp(struct udphdr *udp, const struct tunnel *tunnel)
+{
+	__u32 size = sizeof(*udp) + tunnel->inner_size;
+	__u32 sum;
+
+	udp->source = bpf_htons(GUE_FIRST_PORT | (tunnel->hash & 0x3fff));
+	udp->dest = tunnel->gue_port;
+	udp->len = bpf_htons(size);
+	udp->check = 0;
+	if (!tunnel->inner_sum)
+		return;
+	sum = sum_words(&tunnel->source, 16) + sum_words(&tunnel->destination, 16);
+	sum += bpf_htons(IPPROTO_UDP) + udp->len;
+	sum += sum_words(udp, sizeof(*udp)) + tunnel->inner_sum;
+	udp->check = ~fold_sum(sum);
+	if (udp->check == 0)
+		udp->check = 0xffff;
+}
+
+/* Puts the outer header before the packet and addresses the frame to the next hop.
+ * Returns false, and leaves the packet alone, where there is no room. */
+static __noinline int encapsulate(struct xdp_md *ctx, const struct tunnel *tunnel,
+				  const struct nexthop *nexthop)
+{
+	bool is_ipv4 = is_mapped_ipv4(&tunnel->destination);
+	__u32 overhead = measure_tunnel(tunnel);
+	struct ethhdr *eth;
+	void *end, *l4;
+
+	if (bpf_xdp_adjust_head(ctx, -(int)overhead))
+		return false;
+	eth = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	if ((void *)(eth + 1) + sizeof(struct ipv6hdr) + sizeof(struct udphdr) > end)
+		return false; /* it can't be: the inner headers are behind */
+	__builtin_memcpy(eth->h_dest, nexthop->destination_mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, nexthop->source_mac, ETH_ALEN);
+	if (is_ipv4) {
+		eth->h_proto = bpf_htons(ETH_P_IP);
+		write_outer_ipv4((void *)(eth + 1), tunnel, overhead + tunnel->inner_size);
+		l4 = (void *)(eth + 1) + sizeof(struct iphdr);
+	} else {
+		eth->h_proto = bpf_htons(ETH_P_IPV6);
+		write_outer_ipv6((void *)(eth + 1), tunnel, overhead + tunnel->inner_size);
+		l4 = (void *)(eth + 1) + sizeof(struct ipv6hdr);
+	}
+	if (tunnel->gue_port)
+		write_udp(l4, tunnel);
+	return true;
+}
+
+#endif
