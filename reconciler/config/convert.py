@@ -16,6 +16,7 @@ from reconciler.config.values import (
     parse_address,
     parse_address_port,
     parse_duration,
+    parse_source,
 )
 from reconciler.config.yaml12 import MAX_PROBLEMS
 from reconciler.diagnostics import Diagnostic, quote
@@ -33,6 +34,7 @@ from reconciler.model import (
     Reconcile,
     Safety,
     Service,
+    Tunnel,
     XdpMode,
     derive_seed,
 )
@@ -86,7 +88,7 @@ class _Converter:
     def _convert_tunnel(self) -> Tunnel:
         base = Tunnel()
         sources = {}
-        for item in list_items(self.root, "tunnel_source"):
+        for item in _list_items(self.root, "tunnel_source"):
             try:
                 network = parse_source(str(item.value))
             except ValueError as error:
@@ -231,7 +233,12 @@ def list_services(root: Mapping) -> Iterator[tuple[Mapping, str]]:
 
 def list_interfaces(root: Mapping) -> list[Scalar]:
     """Return the interfaces that are named, as one or as a list."""
-    node = root.get("interface")
+    return _list_items(root, "interface")
+
+
+def _list_items(root: Mapping, key: str) -> list[Scalar]:
+    """The scalars under a key that takes one or a list; none where it is missing."""
+    node = root.get(key)
     items = node.items if isinstance(node, Sequence) else [node]
     return [item for item in items if isinstance(item, Scalar)]
 
