@@ -80,7 +80,13 @@ SETTINGS = np.dtype(
     [("abi_version", "u4"), ("ticks_per_second", "u4"), ("hash_seed", "u8")], align=True
 )
 META = np.dtype(
-    [("generation", "u8"), ("config_sha256", "V32"), ("program_sha256", "V32")], align=True
+    [
+        ("generation", "u8"),
+        ("config_sha256", "V32"),
+        ("meaning_sha256", "V32"),
+        ("program_sha256", "V32"),
+    ],
+    align=True,
 )
 SERVICE_INFO = np.dtype(
     [
