@@ -174,6 +174,7 @@ struct settings {
 struct meta {
 	__u64 generation;
 	__u8 config_sha256[32];	 /* the bytes of the file that was applied last */
+	__u8 meaning_sha256[32]; /* what it asks of these tables, whatever its layout */
 	__u8 program_sha256[32]; /* the ELF that is attached */
 };
 

@@ -92,7 +92,13 @@ SETTINGS = np.dtype(
     align=True,
 )
 META = np.dtype(
-    [("generation", "u8"), ("config_sha256", "V32"), ("program_sha256", "V32")], align=True
+    [
+        ("generation", "u8"),
+        ("config_sha256", "V32"),
+        ("meaning_sha256", "V32"),
+        ("program_sha256", "V32"),
+    ],
+    align=True,
 )
 SERVICE_INFO = np.dtype(
     [

@@ -148,6 +148,7 @@ def _meta_fields(row: Meta) -> tuple[Any, ...]:
     return (
         row.generation,
         bytes.fromhex(row.config_sha256).ljust(32, b"\0"),
+        bytes.fromhex(row.meaning_sha256).ljust(32, b"\0"),
         bytes.fromhex(row.program_sha256).ljust(32, b"\0"),
     )
 
@@ -185,7 +186,7 @@ VALUES: Mapping[str, Codec] = {
     "meta": Codec(
         abi.META,
         _meta_fields,
-        lambda f: Meta(f[0], _decode_digest(f[1]), _decode_digest(f[2])),
+        lambda f: Meta(f[0], *(_decode_digest(digest) for digest in f[1:])),
     ),
     "service_info": Codec(abi.SERVICE_INFO, _service_info_fields, _service_info),
     "backend_info": Codec(abi.BACKEND_INFO, _backend_info_fields, _backend_info),

@@ -157,7 +157,7 @@ class Instance:
         backend, previous = unpack_slots(observed.slots)
         if not np.any((previous != 0) & (previous == backend)):
             return None
-        return Occupancy(self.dataplane.read_occupied())
+        return Occupancy(self.dataplane.read_occupied(now_ns))
 
     # --- doing ---
 

@@ -20,7 +20,7 @@ from types import FrameType
 
 from reconciler.config_file import Loaded, load
 from reconciler.diagnostics import Diagnostic
-from reconciler.errors import NoInput, XdplbError
+from reconciler.errors import Blocked, NoInput, XdplbError
 from reconciler.instance import Instance, Outcome
 from reconciler.model import Config
 from reconciler.status import Attempt, ControllerStatus, write_status
@@ -51,14 +51,16 @@ class Loop:
         self.instance = instance
         self.path = Path(path)
         self.options = options or LoopOptions()
-        self.config: Config = first.config
-        self._text_sha256 = first.config.sha256
+        self.config: Config = first.config  # the last good one
+        self._wanted: Config = first.config  # the last valid one
+        self._file_sha256 = first.config.sha256
         self._stamp: Stamp = None
         self._wake = threading.Event()
         self._stopping = False
         self._look_at_file = False
         self._retry_s = 0.0
-        self._next_resync = 0.0
+        self._next_pass = 0.0
+        self._attempt: Attempt | None = None  # at the file as it is now
         self._good: Attempt | None = None
         self._shown_drift = ""
         self._shown_advice: tuple[Diagnostic, ...] = ()
@@ -71,8 +73,9 @@ class Loop:
         self._wake.set()
 
     def reload(self) -> None:
-        """Look at the file now, changed or not."""
+        """Look at the file now, and make a pass, changed or not."""
         self._look_at_file = True
+        self._file_sha256 = ""
         self._wake.set()
 
     @contextmanager
@@ -116,17 +119,17 @@ class Loop:
         watch.refresh()
         if self._is_file_ready(watch):
             self._take_file()
-        elif now >= self._next_resync:
-            self._pass(self.config)
+        elif now >= self._next_pass:
+            self._pass(self._wanted)
         if not self._stopping:
             self._wake.wait(self._choose_wait_s())
         self._wake.clear()
 
     def _choose_wait_s(self) -> float:
-        until_resync = max(self._next_resync - time.monotonic(), 0.0)
+        until_pass = max(self._next_pass - time.monotonic(), 0.0)
         waiting_for_writer = self._look_at_file and not self._stopping
         poll_s = min(POLL_S, self._debounce_left_s()) if waiting_for_writer else POLL_S
-        return min(poll_s, until_resync)
+        return min(poll_s, until_pass)
 
     def _debounce_left_s(self) -> float:
         left = self.config.reconcile.debounce_s - measure_age_s(self._stamp)
@@ -150,34 +153,37 @@ class Loop:
     def _take_file(self) -> None:
         self._look_at_file = False
         try:
-            loaded = load(str(self.path))
+            config = self._load()
         except XdplbError as error:
             self._reject(error)
             return
-        if loaded.config.name != self.config.name:
-            self._reject(
-                XdplbError(
-                    f"{self.path}: name is {loaded.config.name}, this controller runs"
-                    f" {self.config.name}",
-                    remedy="a new name is a new instance: start a controller of its own",
-                )
+        if config.sha256 != self._file_sha256:
+            self._file_sha256 = config.sha256
+            self._wanted = config
+            self._attempt = None
+            self._pass(config)
+
+    def _load(self) -> Config:
+        config = load(str(self.path)).config
+        if config.name != self.config.name:
+            raise XdplbError(
+                f"{self.path}: name is {config.name}, this controller runs {self.config.name}",
+                remedy="a new name is a new instance: start a controller of its own",
             )
-            return
-        if loaded.config.sha256 != self._text_sha256:
-            self._text_sha256 = loaded.config.sha256
-            self._pass(loaded.config)
+        return config
 
     def _reject(self, error: XdplbError) -> None:
         sha256 = _digest(self.path)
-        if sha256 == self._text_sha256:
+        if sha256 == self._file_sha256:
             return
-        self._text_sha256 = sha256
+        self._file_sha256 = sha256
+        self._wanted = self.config
         log.error("config=rejected running=%s reason=%s", self.config.sha256[:12], quote(error))
-        render = getattr(error, "render", None)
-        for line in render().splitlines() if render else ():
-            log.error("%s", line)
+        for one in getattr(error, "diagnostics", ()):
+            log.error("at=%s code=%s problem=%s", one.source, one.code, quote(one.message))
         result = "missing" if isinstance(error, NoInput) else "rejected"
-        self._tell(Attempt(result, time.time(), sha256, str(error)))
+        self._attempt = Attempt(result, time.time(), sha256, str(error))
+        self._tell()
 
     # --- one pass ---
 
@@ -192,9 +198,11 @@ class Loop:
     def _finish(self, config: Config, outcome: Outcome) -> None:
         self.config = config
         self._retry_s = 0.0
-        self._next_resync = time.monotonic() + config.reconcile.resync_s
+        self._next_pass = time.monotonic() + config.reconcile.resync_s
         self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)
-        self._tell(self._good)
+        if self._file_sha256 in (config.sha256, ""):
+            self._attempt = self._good
+        self._tell()
         log_outcome(outcome)
         self._show_advice(outcome)
 
@@ -225,17 +233,23 @@ class Loop:
     def _fail(self, config: Config, error: XdplbError) -> None:
         """Keep the last good configuration in force, and try again later and later."""
         self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), _LAST_RETRY_S)
-        self._next_resync = time.monotonic() + self._retry_s
+        self._next_pass = time.monotonic() + self._retry_s
         self.instance.dataplane.close()
-        log.error(
-            "reconcile=failed code=%s running=%s reason=%s",
-            error.exit_code.name,
-            self.config.sha256[:12],
-            quote(error),
-        )
-        self._tell(Attempt("failed", time.time(), config.sha256, str(error)))
+        if self._attempt is None or self._attempt.message != str(error):
+            log.error(
+                "reconcile=failed code=%s running=%s reason=%s",
+                error.exit_code.name,
+                self.config.sha256[:12],
+                quote(error),
+            )
+        result = "blocked" if isinstance(error, Blocked) else "failed"
+        self._attempt = Attempt(result, time.time(), config.sha256, str(error))
+        self._tell()
 
-    def _tell(self, attempt: Attempt) -> None:
+    def _tell(self) -> None:
+        attempt = self._attempt or self._good
+        if attempt is None:
+            return
         status = ControllerStatus(os.getpid(), str(self.path), attempt, self._good)
         try:
             write_status(self.instance.name, status)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
@@ -164,6 +164,28 @@ class Config:
     tunnel: Tunnel = Tunnel()
     path: str = field(default="", compare=False)
     sha256: str = field(default="", compare=False)
+
+
+def digest_meaning(config: Config) -> str:
+    """Return the SHA-256, in hex, of what a configuration asks of the tables.
+
+    Layout, comments and order take no part in it, nor what only concerns the
+    controller: safety, reconcile, limits.
+    """
+    services = [replace(service, source=None, backends=()) for service in config.services]
+    backends = [
+        [replace(backend, source=None) for backend in service.backends]
+        for service in config.services
+    ]
+    asked = (
+        config.interfaces,
+        config.xdp_mode,
+        config.hash_seed,
+        config.tunnel,
+        services,
+        backends,
+    )
+    return hashlib.sha256(repr(asked).encode()).hexdigest()
 
 
 def derive_seed(name: str) -> int:

@@ -51,10 +51,11 @@ def move_slots(
     is_inside_window = (previous != 0) & (previous != backend)
     owner = np.where(is_inside_window, previous, backend)
     previous = np.where(moved, owner, previous)
-    # Where the owner is gone nobody is left to wait for, but the slot may still
-    # have flows that are remembered elsewhere: it is pinned, unless it was settled.
-    without_owner = np.where(unpack_slots(words)[1] != 0, target, np.uint16(0))
-    previous = np.where(np.isin(previous, living), previous, without_owner)
+    # Where the owner is gone nobody is left to wait for, but the slot may still have
+    # flows that are remembered elsewhere: it is pinned, unless it was settled.
+    was_settled = unpack_slots(words)[1] == 0
+    is_orphan = (previous != 0) & ~np.isin(previous, living)
+    previous = np.where(is_orphan, np.where(was_settled, np.uint16(0), target), previous)
     if not remembers:
         previous = np.zeros_like(previous)
     return pack_slots(target, previous.astype(np.uint16))

@@ -18,7 +18,7 @@ from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.guard import find_objection
 from reconciler.maglev import least_moved
-from reconciler.model import Config, Source
+from reconciler.model import Config, Source, digest_meaning
 from reconciler.plan import Drop, Plan, Put, diff
 from reconciler.resources import (
     Resources,
@@ -100,7 +100,12 @@ def propose(
     ring_changes = tuple(_compare_rings(desired, observed))
     changes = tuple(_compare(config, desired, observed, ring_changes))
     if changes:
-        meta = Meta(observed.generation + 1, config.sha256, environment.program_sha256)
+        meta = Meta(
+            observed.generation + 1,
+            config.sha256,
+            digest_meaning(config),
+            environment.program_sha256,
+        )
         desired = replace(desired, meta={0: meta})
     return Proposal(
         config,
@@ -119,8 +124,7 @@ def _compare(
 ) -> Iterator[Change]:
     before, after = list_resources(observed), list_resources(desired)
     slots_before, slots_after = count_slots(observed), count_slots(desired)
-    is_drift = bool(observed.config_sha256) and observed.config_sha256 == config.sha256
-    reason = "drift" if is_drift else "config"
+    reason = "drift" if observed.meaning_sha256 == digest_meaning(config) else "config"
     sources = _sources(config)
     found = False
     for address in sorted({*before, *after}):
@@ -143,6 +147,8 @@ def _compare_resource(
         action = "create" if old is None else "delete"
         return Change(address, action, reason, dict(old or {}), dict(new or {}))
     keys = changed_attributes(old, new)
+    if keys == ["program"]:
+        reason = "config"  # a new controller brought it
     return Change(
         address, "update", reason, {k: old.get(k) for k in keys}, {k: new.get(k) for k in keys}
     )
@@ -158,12 +164,21 @@ def _compare_rows(
             yield Change(f"service.{ring.service}.ring", "update", "drift", moved, {})
     for operation in diff(desired, observed):
         if isinstance(operation, (Put, Drop)) and operation.table in ("nat_replies", "services"):
+            if _is_leaving(operation, observed):
+                continue
             address = f"{operation.table}.{operation.key.address}:{operation.key.port}"
             is_drop = isinstance(operation, Drop)
             action = "delete" if is_drop else "create"
             if not is_drop and operation.key in observed.rows(operation.table):
                 action = "update"
             yield Change(address, action, "drift", {}, {})
+
+
+def _is_leaving(operation: Put | Drop, observed: Tables) -> bool:
+    """Whether it is the reply row of a backend whose time is over."""
+    row = observed.nat_replies.get(operation.key)
+    info = observed.backend_info.get(row.backend) if row else None
+    return info is not None and info.leaves_ns != 0
 
 
 def _backend_slots(

@@ -43,6 +43,11 @@ def write_status(name: str, status: ControllerStatus, root: Path = RUN_ROOT) -> 
     new.replace(folder / "status.json")
 
 
+def forget_status(name: str, root: Path = RUN_ROOT) -> None:
+    """Remove the account of an instance that is no more."""
+    (root / name / "status.json").unlink(missing_ok=True)
+
+
 def read_status(name: str, root: Path = RUN_ROOT) -> ControllerStatus | None:
     """Return the last account of an instance's controller, if there is one that can be read."""
     try:

@@ -110,10 +110,11 @@ class Settings(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """What was applied: generation, and the hex digests of the file and the program."""
+    """What was applied: generation, and hex digests of the file, its meaning, the program."""
 
     generation: int
     config_sha256: str
+    meaning_sha256: str
     program_sha256: str
 
 
@@ -172,6 +173,11 @@ class Tables:
     def config_sha256(self) -> str:
         """The hex digest of the file that was applied last; empty before the first."""
         return self.meta[0].config_sha256 if 0 in self.meta else ""
+
+    @property
+    def meaning_sha256(self) -> str:
+        """The hex digest of what was applied last; empty before the first."""
+        return self.meta[0].meaning_sha256 if 0 in self.meta else ""
 
 
 ROW_TABLES: tuple[str, ...] = tuple(f.name for f in fields(Tables) if f.name != "slots")

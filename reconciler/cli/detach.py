@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from reconciler.cli import options
-from reconciler.errors import NoInput, Unavailable
+from reconciler.errors import Unavailable
+from reconciler.status import forget_status
 
 
 @click.command()
@@ -32,26 +33,12 @@ def detach(
     """
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
-    instance = Instance(choose_name(name, config), pin_dir)
+    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
     if not instance.exists() and not instance.folder.is_dir():
         raise Unavailable(f"there is no instance {instance.name} under {instance.root}")
     interfaces = sorted(instance.dataplane.read_attachments())
     with instance.held(timeout_s=lock_timeout):
         instance.detach()
+    forget_status(instance.name)
     if not quiet:
         click.echo(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")
-
-
-def choose_name(name: str | None, config: str | None) -> str:
-    """Return the instance's name: as given, else the file's, else the default's."""
-    from reconciler.config_file import default_config_path, load  # noqa: PLC0415
-    from reconciler.model import DEFAULT_NAME  # noqa: PLC0415
-
-    if name:
-        return name
-    try:
-        return load(config or default_config_path()).config.name
-    except NoInput:
-        if config:
-            raise
-        return DEFAULT_NAME

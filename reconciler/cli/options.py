@@ -8,7 +8,11 @@ from typing import Any
 
 import click
 
-from reconciler.config_file import default_config_path
+from reconciler.config import ConfigInvalid
+from reconciler.config_file import default_config_path, load
+from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
+from reconciler.errors import NoInput
+from reconciler.model import DEFAULT_NAME
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -80,3 +84,35 @@ def choose_path(file: str | None, config: str | None) -> str:
     if file and config and file != config:
         raise click.UsageError(f"two configurations are named: {file} and {config}")
     return file or config or default_config_path()
+
+
+def choose_name(name: str | None, config: str | None, pin_dir: Path | None) -> str:
+    """Return the instance's name: as given, else the file's, else the default's.
+
+    A file that is not valid hides no instance: where there is just one, that is meant.
+
+    Raises:
+        NoInput: the file that the option names is not there.
+        ConfigInvalid: the file is not valid, and there is not just one instance.
+    """
+    if name:
+        return name
+    try:
+        return load(config or default_config_path()).config.name
+    except NoInput:
+        if config:
+            raise
+        return DEFAULT_NAME
+    except ConfigInvalid:
+        instances = list_instances(pin_dir or DEFAULT_PIN_ROOT)
+        if len(instances) != 1:
+            raise
+        return instances[0]
+
+
+def list_instances(root: Path) -> list[str]:
+    """Return the names of the instances that are pinned under `root`."""
+    try:
+        return sorted(path.name for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return []

@@ -59,7 +59,7 @@ def plan(
         if against
         else propose_live(loaded.config, pin_dir)
     )
-    print_plan(proposal, loaded, form, json_out, quiet=quiet)
+    print_plan(proposal, loaded, form, json_out, against, quiet=quiet)
     if detailed_exitcode and not proposal.is_in_sync:
         ctx.exit(ExitCode.CHANGES)
 
@@ -79,7 +79,13 @@ def propose_live(config: Config, pin_dir: Path | None) -> Proposal:
 
 
 def print_plan(
-    proposal: Proposal, loaded: Loaded, form: str, json_out: Path | None, *, quiet: bool
+    proposal: Proposal,
+    loaded: Loaded,
+    form: str,
+    json_out: Path | None,
+    against: str | None,
+    *,
+    quiet: bool,
 ) -> None:
     """Print a plan: the document on standard output, warnings on standard error."""
     warnings = (*loaded.warnings, *proposal.advice)
@@ -92,7 +98,7 @@ def print_plan(
     if quiet:
         return
     print_warnings(warnings, loaded)
-    click.echo(render_plan(proposal))
+    click.echo(render_plan(proposal, against))
 
 
 def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:

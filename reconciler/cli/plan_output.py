@@ -76,12 +76,18 @@ def write_json(document: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def render_plan(proposal: Proposal) -> str:
-    """Return the plan for people: a line a resource, then what moves."""
+def render_plan(proposal: Proposal, against: str | None = None) -> str:
+    """Return the plan for people: a line a resource, then what moves.
+
+    `against` is the file it was compared with, if not with the kernel.
+    """
+    if proposal.is_in_sync and against:
+        return f"no changes: {_file(proposal)} asks for what {against} asks for"
     if proposal.is_in_sync:
         generation = proposal.observed.generation
         return f"in sync: the kernel does what {_file(proposal)} says (generation {generation})"
-    lines = [f"{_file(proposal)} against instance {proposal.config.name}:", ""]
+    other = against or f"instance {proposal.config.name}"
+    lines = [f"{_file(proposal)} against {other}:", ""]
     lines += _render_changes(proposal.changes)
     lines += ["", *(_render_ring(ring) for ring in proposal.rings), _render_summary(proposal)]
     if proposal.objection:

@@ -76,6 +76,8 @@ def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:
         click.echo(render_plan(outcome.proposal))
         if outcome.is_changed:
             click.echo(f"applied and verified: generation {outcome.proposal.desired.generation}")
+    if flags["dry_run"] and outcome.proposal.objection and not flags["allow_large_change"]:
+        return ExitCode.BLOCKED
     has_changes = bool(outcome.proposal.changes)
     return ExitCode.CHANGES if flags["detailed_exitcode"] and has_changes else ExitCode.OK
 

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from reconciler import abi
 from reconciler.cli import options
-from reconciler.cli.detach import choose_name
 from reconciler.errors import Unavailable
 from reconciler.lock import find_holder
 from reconciler.resources import count_slots
@@ -49,7 +48,7 @@ def status(
     """
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
-    instance = Instance(choose_name(name, config), pin_dir)
+    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
     if not instance.exists():
         raise Unavailable(
             f"there is no instance {instance.name} under {instance.root}",
@@ -154,7 +153,7 @@ def print_status(document: dict[str, Any], *, verbose: bool) -> None:
     console.print(f"instance {document['name']}, generation {document['generation']}")
     console.print(_render_controller(document["controller"]))
     for name, interface in document["interfaces"].items():
-        note = "" if interface["mode"] == "native" else " (slower: the driver took no program)"
+        note = "" if interface["mode"] == "native" else " (in the stack: slower than native)"
         gone = " - GONE" if not interface["ifindex"] else ""
         console.print(f"interface {name}: {interface['mode']} XDP{note}{gone}")
     for service in document["services"]:
@@ -226,7 +225,8 @@ def _join(address: str, port: int) -> str:
 
 
 def _print_verdicts(console: Console, verdicts: dict[str, int], *, verbose: bool) -> None:
-    console.print("\nverdicts")
+    if verbose or any(verdicts.values()):
+        console.print("\nverdicts")
     for verdict, count in verdicts.items():
         if count or verbose:
             console.print(f"  {verdict:<18} {count}")

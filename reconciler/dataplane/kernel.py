@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reconciler import abi, codec
 from reconciler.assets import find_asset
@@ -24,7 +25,7 @@ from reconciler.dataplane.pins import Pins, remove_folder
 from reconciler.errors import Unavailable
 from reconciler.model import Limits, XdpMode
 from reconciler.plan import Drop, Operation, Put, Store
-from reconciler.tables import Attachment, SlotWords, Tables
+from reconciler.tables import Attachment, SlotWords, Tables, unpack_slots
 
 PROGRAM = "xdplb"
 _ENDPOINT_TABLES = ("services", "nat_replies")
@@ -35,6 +36,11 @@ _FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MOD
 _ENDPOINTS_PER_SERVICE = 8
 _FLOWS_PER_PENDING = 16
 SLOTS_PER_PAIR = 2
+# After a FIN or RST, as long as TIME_WAIT (include/net/tcp.h); without one, as long as
+# a keepalive waits (tcp_keepalive_time, tcp(7)).
+_CLOSED_IDLE_NS = 60 * 10**9
+_SILENT_IDLE_NS = 7200 * 10**9
+_EBUSY = 16
 
 
 def list_capacities(limits: Limits) -> dict[str, int]:
@@ -239,13 +245,19 @@ class KernelDataplane:
         cells = np.frombuffer(data, abi.COUNTER).reshape(-1, cpus, columns).sum(axis=1)
         return np.ascontiguousarray(cells).view(dtype).reshape(-1)
 
-    def read_occupied(self) -> Any:
-        """Return which slots have a remembered flow that lives elsewhere, shape (slots,)."""
+    def read_occupied(self, now_ns: int) -> NDArray[np.bool_]:
+        """Return which slots have a remembered flow that lives elsewhere, shape (slots,).
+
+        Entries of flows that have ended stay until the table needs their place: one
+        that was closed, or has long been silent, counts no more.
+        """
         _, data = self.libbpf.read_all(self._fd("flows"))
         flows = np.frombuffer(data, abi.FLOW)
-        flows = flows[flows["kind"] == abi.FlowKind.BACKEND]
-        flows = flows[flows["slot"] < len(self.slots)]
-        here = self.slots.view(np.uint16).reshape(-1, 2)[flows["slot"], 0]
+        idle_ns = np.where(flows["closing"] != 0, _CLOSED_IDLE_NS, _SILENT_IDLE_NS)
+        is_alive = flows["last_seen_ns"].astype(np.int64) + idle_ns > now_ns
+        is_kept = (flows["kind"] == abi.FlowKind.BACKEND) & (flows["slot"] < len(self.slots))
+        flows = flows[is_alive & is_kept]
+        here, _ = unpack_slots(self.slots[flows["slot"]])
         occupied = np.zeros(len(self.slots), np.bool_)
         occupied[flows["slot"][flows["backend"] != here]] = True
         return occupied
@@ -370,9 +382,6 @@ class KernelDataplane:
         for sha256, path in list(self.pins.find_programs()):
             if sha256 not in used:
                 path.unlink()
-
-
-_EBUSY = 16
 
 
 def _explain_attach(interface: str, mode: XdpMode, error: KernelRefused) -> Unavailable:
