@@ -112,7 +112,12 @@ def _interface_fields(row: InterfaceRow) -> tuple[Any, ...]:
 
 def _interface(fields: tuple[Any, ...]) -> InterfaceRow:
     flags = abi.InterfaceFlag(fields[0])
-    return InterfaceRow(abi.InterfaceFlag.TRANSMITS in flags, abi.InterfaceFlag.REDIRECTS in flags)
+    ipv4, ipv6 = (decode_address(data) if any(data) else None for data in fields[1:])
+    assert not isinstance(ipv4, IPv6Address)
+    assert not isinstance(ipv6, IPv4Address)
+    return InterfaceRow(
+        abi.InterfaceFlag.TRANSMITS in flags, abi.InterfaceFlag.REDIRECTS in flags, ipv4, ipv6
+    )
 
 
 def _encode_optional(address: IPAddress | None) -> bytes:
@@ -120,12 +125,15 @@ def _encode_optional(address: IPAddress | None) -> bytes:
 
 
 def _settings_fields(row: Settings) -> tuple[Any, ...]:
-    sources = (row.tunnel.source_ipv4, row.tunnel.source_ipv6)
+    sources: list[IPv4Network | IPv6Network | None] = [
+        row.tunnel.source_ipv4,
+        row.tunnel.source_ipv6,
+    ]
     return (
         abi.ABI_VERSION,
         row.ticks_per_second,
         row.hash_seed,
-        *(_encode_optional(source and source.network_address) for source in sources),
+        *(_encode_optional(source.network_address if source else None) for source in sources),
         *(int(source.hostmask) if source else 0 for source in sources),
         row.tunnel.gue_port,
         row.tunnel.gue_checksum,

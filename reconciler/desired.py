@@ -361,9 +361,7 @@ class _Compiler:
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
         return {
-            facts.ifindex: InterfaceRow(
-                facts.transmits, facts.redirects, facts.first_address(4), facts.first_address(6)
-            )
+            facts.ifindex: InterfaceRow(facts.transmits, facts.redirects, facts.ipv4, facts.ipv6)
             for facts in self.environment.interfaces.values()
         }
 

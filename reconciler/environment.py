@@ -25,9 +25,15 @@ class InterfaceFacts:
     forwards: frozenset[int] = frozenset((4, 6))
     is_loopback: bool = False
 
-    def first_address(self, version: int) -> IPAddress | None:
-        """Return the main address of a family, 4 or 6."""
-        return next((a for a in self.addresses if a.version == version), None)
+    @property
+    def ipv4(self) -> IPv4Address | None:
+        """The main IPv4 address."""
+        return next((a for a in self.addresses if isinstance(a, IPv4Address)), None)
+
+    @property
+    def ipv6(self) -> IPv6Address | None:
+        """The main IPv6 address."""
+        return next((a for a in self.addresses if isinstance(a, IPv6Address)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -204,7 +204,8 @@ class Instance:
             if not left.operations:
                 return writes, left
             writes += self._write(left.operations)
-        raise XdplbError("the tables do not settle: the interfaces keep changing")
+        rest = ", ".join(map(str, left.operations))
+        raise XdplbError(f"read back, the tables do not settle; left to do: {rest}")
 
     def _write(self, operations: Plan) -> int:
         for operation in operations:
