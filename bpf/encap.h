@@ -14,6 +14,7 @@
 #define XDPLB_ENCAP_H
 
 #include "csum.h"
+#include "eth.h"
 #include "ip.h"
 #include "l4.h"
 #include "nexthop.h"
@@ -52,14 +53,16 @@ static __always_inline __u32 measure_tunnel(const struct tunnel *tunnel)
 	return tunnel->gue_port ? size + sizeof(struct udphdr) : size;
 }
 
+/* The ones' complement sum over a multiple of 4 bytes, not folded to the end. */
 static __always_inline __u32 sum_words(const void *start, __u32 bytes)
 {
-	const __u16 *words = start;
-	__u32 sum = 0;
+	const __u32 *words = start;
+	__u64 sum = 0;
 
-	for (__u32 i = 0; i < bytes / 2; i++)
+	for (__u32 i = 0; i < bytes / 4; i++)
 		sum += words[i];
-	return sum;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffff) + (sum >> 16);
 }
 
 static __always_inline __u16 fold_sum(__u32 sum)
@@ -139,35 +142,60 @@ static __always_inline void write_udp(struct udphdr *udp, const struct tunnel *t
 		udp->check = 0xffff;
 }
 
-/* Puts the outer header before the packet and addresses the frame to the next hop.
- * Returns false, and leaves the packet alone, where there is no room. */
-static __noinline int encapsulate(struct xdp_md *ctx, const struct tunnel *tunnel,
+/* Copies the Ethernet header with all its tags to where the frame starts now. Whole
+ * words, read before any is written: the two places may overlap. */
+static __always_inline void move_l2(struct ethhdr *to, const void *from)
+{
+	__u64 first = *(const __u64 *)from, second = *(const __u64 *)(from + 8);
+	__u32 third = *(const __u32 *)(from + 16);
+	__u16 last = *(const __u16 *)(from + 20);
+	void *start = to;
+
+	*(__u64 *)start = first;
+	*(__u64 *)(start + 8) = second;
+	*(__u32 *)(start + 16) = third;
+	*(__u16 *)(start + 20) = last;
+}
+
+/* Puts the outer header before the packet, behind the tags that it came with, and
+ * addresses the frame to the next hop. Returns false, and leaves the packet alone, where
+ * there is no room. */
+static __noinline int encapsulate(struct xdp_md *ctx, __u32 l2_size, const struct tunnel *tunnel,
 				  const struct nexthop *nexthop)
 {
 	bool is_ipv4 = is_mapped_ipv4(&tunnel->destination);
 	__u32 overhead = measure_tunnel(tunnel);
 	struct ethhdr *eth;
-	void *end, *l4;
+	void *end, *l3, *old;
+	__be16 *protocol;
 
+	l2_size &= 31;
 	if (bpf_xdp_adjust_head(ctx, -(int)overhead))
 		return false;
 	eth = (void *)(long)ctx->data;
 	end = (void *)(long)ctx->data_end;
-	if ((void *)(eth + 1) + sizeof(struct ipv6hdr) + sizeof(struct udphdr) > end)
+	l3 = (void *)eth + l2_size;
+	old = (void *)eth + (overhead & 63);
+	protocol = (void *)eth + ((l2_size - sizeof(*protocol)) & 31);
+	if ((void *)(protocol + 1) > end ||
+	    old + sizeof(*eth) + MAX_TAGS * sizeof(struct vlan_tag) > end ||
+	    l3 + sizeof(struct ipv6hdr) + sizeof(struct udphdr) > end ||
+	    (void *)eth + sizeof(*eth) + MAX_TAGS * sizeof(struct vlan_tag) > end)
 		return false; /* it can't be: the inner headers are behind */
-	__builtin_memcpy(eth->h_dest, nexthop->destination_mac, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, nexthop->source_mac, ETH_ALEN);
+	if (l2_size != UNTAGGED)
+		__builtin_memmove(eth, old, sizeof(*eth) + MAX_TAGS * sizeof(struct vlan_tag));
+	copy_mac(eth->h_dest, nexthop->destination_mac);
+	copy_mac(eth->h_source, nexthop->source_mac);
+	*protocol = is_ipv4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);
 	if (is_ipv4) {
-		eth->h_proto = bpf_htons(ETH_P_IP);
-		write_outer_ipv4((void *)(eth + 1), tunnel, overhead + tunnel->inner_size);
-		l4 = (void *)(eth + 1) + sizeof(struct iphdr);
+		write_outer_ipv4(l3, tunnel, overhead + tunnel->inner_size);
+		l3 += sizeof(struct iphdr);
 	} else {
-		eth->h_proto = bpf_htons(ETH_P_IPV6);
-		write_outer_ipv6((void *)(eth + 1), tunnel, overhead + tunnel->inner_size);
-		l4 = (void *)(eth + 1) + sizeof(struct ipv6hdr);
+		write_outer_ipv6(l3, tunnel, overhead + tunnel->inner_size);
+		l3 += sizeof(struct ipv6hdr);
 	}
 	if (tunnel->gue_port)
-		write_udp(l4, tunnel);
+		write_udp(l3, tunnel);
 	return true;
 }
 

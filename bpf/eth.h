@@ -12,31 +12,60 @@ enum frame_kind {
 	FRAME_KIND_OTHER,
 };
 
-/* Says which way a frame goes, from its first bytes. */
-static __always_inline enum frame_kind sort_frame(struct xdp_md *ctx)
+/* A VLAN tag behind the MACs or behind another tag (IEEE 802.1Q, 802.1ad). */
+struct vlan_tag {
+	__be16 control;
+	__be16 next_protocol;
+};
+
+#define MAX_TAGS 2
+
+static __always_inline bool is_tag(__be16 protocol)
+{
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
+/* Says which way a frame goes, from its first bytes, and in `l2_size` where the
+ * network header starts. */
+static __always_inline enum frame_kind sort_frame(struct xdp_md *ctx, __u32 *l2_size)
 {
 	void *end = (void *)(long)ctx->data_end;
 	struct ethhdr *eth = (void *)(long)ctx->data;
-	struct iphdr *ipv4 = (void *)(eth + 1);
-	struct ipv6hdr *ipv6 = (void *)(eth + 1);
+	void *cursor = eth + 1;
+	__be16 protocol;
+	__u8 *l3;
 
-	if ((void *)(ipv4 + 1) > end) /* the shorter of the two */
+	if (cursor > end)
 		return FRAME_KIND_OTHER;
-	if (eth->h_proto == bpf_htons(ETH_P_IP))
-		return ipv4->protocol == IPPROTO_ICMP ? FRAME_KIND_ICMP : FRAME_KIND_IPV4;
-	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
-		return ipv6->nexthdr == IPPROTO_ICMPV6 ? FRAME_KIND_ICMP : FRAME_KIND_IPV6;
+	protocol = eth->h_proto;
+	for (int i = 0; i < MAX_TAGS && is_tag(protocol); i++) {
+		struct vlan_tag *tag = cursor;
+
+		cursor = tag + 1;
+		if (cursor > end)
+			return FRAME_KIND_OTHER;
+		protocol = tag->next_protocol;
+	}
+	*l2_size = cursor - (void *)eth;
+	l3 = cursor;
+	if (cursor + sizeof(struct iphdr) > end) /* the shorter of the two */
+		return FRAME_KIND_OTHER;
+	if (protocol == bpf_htons(ETH_P_IP))
+		return l3[9] == IPPROTO_ICMP ? FRAME_KIND_ICMP : FRAME_KIND_IPV4;
+	if (protocol == bpf_htons(ETH_P_IPV6))
+		return l3[6] == IPPROTO_ICMPV6 ? FRAME_KIND_ICMP : FRAME_KIND_IPV6;
 	return FRAME_KIND_OTHER;
 }
 
 /* Starts a packet's journey; false where the data plane has no settings yet. */
-static __always_inline bool begin_packet(struct packet *p, struct xdp_md *ctx)
+static __always_inline bool begin_packet(struct packet *p, struct xdp_md *ctx, __u32 l2_size)
 {
 	__u32 only = 0;
 
 	p->ctx = ctx;
 	p->end = (void *)(long)ctx->data_end;
 	p->eth = (void *)(long)ctx->data;
+	p->l2_size = l2_size;
 	p->settings = bpf_map_lookup_elem(&settings, &only);
 	return p->settings && (void *)(p->eth + 1) <= p->end;
 }

@@ -79,9 +79,9 @@ static __always_inline void answer_echo(struct packet *p)
 		p->ipv4->daddr = p->source.address.words[3];
 		set_ttl_ipv4(p->ipv4, ICMP_REPLY_TTL);
 	}
-	__builtin_memcpy(mac, p->eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(p->eth->h_dest, p->eth->h_source, ETH_ALEN);
-	__builtin_memcpy(p->eth->h_source, mac, ETH_ALEN);
+	copy_mac(mac, p->eth->h_dest);
+	copy_mac(p->eth->h_dest, p->eth->h_source);
+	copy_mac(p->eth->h_source, mac);
 }
 
 /* The packet that an error quotes, as far as errors quote for sure: the network

@@ -13,7 +13,7 @@
  * the packet may not be ours to judge. */
 static __always_inline enum l3_kind parse_ipv4(struct packet *p)
 {
-	struct iphdr *ip = (void *)(p->eth + 1);
+	struct iphdr *ip = find_network_header(p);
 
 	if ((void *)(ip + 1) > p->end)
 		return L3_KIND_UNREADABLE;

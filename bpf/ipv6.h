@@ -30,6 +30,7 @@ static __always_inline bool is_extension(__u8 protocol)
 
 /* Where the walk over the extension headers ended. */
 struct ipv6_walk {
+	__u32 l2_size;
 	__u32 size; /* of all headers, from the IP header on */
 	__u32 more_fragments;
 	__u8 protocol;
@@ -40,14 +41,15 @@ struct ipv6_walk {
  * and not again for each way through it. */
 __noinline int walk_extensions(struct xdp_md *ctx, struct ipv6_walk *walk)
 {
-	void *start = (void *)(long)ctx->data + sizeof(struct ethhdr);
+	void *start = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 
 	if (!walk)
 		return 0;
 	walk->kind = L3_KIND_WHOLE;
 	for (int i = 0; i < IPV6_MAX_EXTENSIONS; i++) {
-		__u32 offset = walk->size & 0x3fff; /* 40 + 4 * 2048 is below that */
+		/* 22 + 40 + 4 * 2048 is below 2^14 */
+		__u32 offset = (walk->l2_size + walk->size) & 0x3fff;
 		struct ipv6_extension *extension = start + offset;
 
 		if (!is_extension(walk->protocol))
@@ -76,7 +78,11 @@ __noinline int walk_extensions(struct xdp_md *ctx, struct ipv6_walk *walk)
 
 static __always_inline enum l3_kind follow_extensions(struct packet *p)
 {
-	struct ipv6_walk walk = {.size = sizeof(*p->ipv6), .protocol = p->ipv6->nexthdr};
+	struct ipv6_walk walk = {
+		.l2_size = p->l2_size,
+		.size = sizeof(*p->ipv6),
+		.protocol = p->ipv6->nexthdr,
+	};
 
 	walk_extensions(p->ctx, &walk);
 	p->l3_header_size = walk.size & 0x3fff;
@@ -89,7 +95,7 @@ static __always_inline enum l3_kind follow_extensions(struct packet *p)
 /* Fills in addresses and protocol; like parse_ipv4(). */
 static __always_inline enum l3_kind parse_ipv6(struct packet *p)
 {
-	struct ipv6hdr *ip = (void *)(p->eth + 1);
+	struct ipv6hdr *ip = find_network_header(p);
 
 	if ((void *)(ip + 1) > p->end)
 		return L3_KIND_UNREADABLE;

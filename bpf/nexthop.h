@@ -164,12 +164,21 @@ static __always_inline bool is_leaving(const struct nexthop *nexthop)
 	return nexthop->action == NEXTHOP_TRANSMIT || nexthop->action == NEXTHOP_REDIRECT;
 }
 
-/* What to do with this packet, which may be too big for the way the others take. */
+/* Whether this packet can take the way that the others take. A tagged frame goes out
+ * where it came in, with its tags; elsewhere another tag would be due. */
+static __always_inline bool can_leave(const struct packet *p, const struct nexthop *nexthop)
+{
+	return is_leaving(nexthop) &&
+	       (p->l2_size == UNTAGGED || nexthop->ifindex == p->ctx->ingress_ifindex);
+}
+
+/* What to do with this packet. The stack fragments what is too big, or tells the
+ * sender, and knows its VLANs. */
 static __always_inline enum nexthop_action choose_action(const struct packet *p,
 							 const struct nexthop *nexthop)
 {
-	if (p->l3_total_size > nexthop->mtu && is_leaving(nexthop))
-		return NEXTHOP_STACK; /* it fragments, or tells the sender */
+	if (is_leaving(nexthop) && (p->l3_total_size > nexthop->mtu || !can_leave(p, nexthop)))
+		return NEXTHOP_STACK;
 	return nexthop->action;
 }
 

@@ -25,6 +25,7 @@ struct packet {
 	void *end;    /* first byte behind the frame */
 	bool is_ipv6; /* a constant wherever it is read: each family has a copy of the code */
 	struct ethhdr *eth;
+	__u32 l2_size;	      /* 14, and 4 for each VLAN tag */
 	struct iphdr *ipv4;   /* the one that is_ipv6 says */
 	struct ipv6hdr *ipv6; /* likewise */
 	void *l4;
@@ -38,6 +39,24 @@ struct packet {
 	__u8 tcp_flags;	      /* 0 in a datagram */
 	__u32 egress;	      /* ifindex, for a redirect */
 };
+
+/* In halfwords: struct ethhdr is packed, so a memcpy would go byte by byte. */
+static __always_inline void copy_mac(void *to, const void *from)
+{
+	__u16 *halves = to;
+	const __u16 *source = from;
+
+	halves[0] = source[0];
+	halves[1] = source[1];
+	halves[2] = source[2];
+}
+
+#define UNTAGGED sizeof(struct ethhdr)
+
+static __always_inline void *find_network_header(const struct packet *p)
+{
+	return (void *)p->eth + (p->l2_size & 31); /* 31: so that the verifier sees a bound */
+}
 
 /* What a network layer has found. */
 enum l3_kind {

@@ -34,10 +34,10 @@ static __always_inline void swap_macs(struct ethhdr *eth, const struct ethhdr *f
 {
 	__u8 source[ETH_ALEN], destination[ETH_ALEN];
 
-	__builtin_memcpy(source, from->h_source, ETH_ALEN);
-	__builtin_memcpy(destination, from->h_dest, ETH_ALEN);
-	__builtin_memcpy(eth->h_dest, source, ETH_ALEN);
-	__builtin_memcpy(eth->h_source, destination, ETH_ALEN);
+	copy_mac(source, from->h_source);
+	copy_mac(destination, from->h_dest);
+	copy_mac(eth->h_dest, source);
+	copy_mac(eth->h_source, destination);
 }
 
 /* Cuts the packet down to what is quoted and makes room before it. */

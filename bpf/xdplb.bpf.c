@@ -88,8 +88,8 @@ static __always_inline enum verdict choose_way(const struct packet *p,
 
 static __always_inline void set_macs(struct packet *p, const struct nexthop *nexthop)
 {
-	__builtin_memcpy(p->eth->h_dest, nexthop->destination_mac, ETH_ALEN);
-	__builtin_memcpy(p->eth->h_source, nexthop->source_mac, ETH_ALEN);
+	copy_mac(p->eth->h_dest, nexthop->destination_mac);
+	copy_mac(p->eth->h_source, nexthop->source_mac);
 }
 
 /* Ethernet and TTL, for a packet that leaves without the stack's help. */
@@ -106,7 +106,7 @@ static __always_inline enum verdict tell_too_big(struct packet *p, __u32 mtu)
 	__u32 ingress = p->ctx->ingress_ifindex;
 	enum nexthop_action back = choose_device(ingress, ingress);
 
-	if (back != NEXTHOP_TRANSMIT && back != NEXTHOP_REDIRECT)
+	if (p->l2_size != UNTAGGED || (back != NEXTHOP_TRANSMIT && back != NEXTHOP_REDIRECT))
 		return VERDICT_DROP_NO_NEXTHOP;
 	p->egress = ingress;
 	if (!(p->is_ipv6 ? tell_too_big_ipv6(p->ctx, mtu) : tell_too_big_ipv4(p->ctx, mtu)))
@@ -160,7 +160,7 @@ static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct
 	p->egress = nexthop->ifindex;
 	if (nexthop->action == NEXTHOP_LOCAL)
 		return VERDICT_FORWARD_LOCAL;
-	if (nexthop->is_gateway || !is_leaving(nexthop) || p->l3_total_size > nexthop->mtu)
+	if (nexthop->is_gateway || !can_leave(p, nexthop) || p->l3_total_size > nexthop->mtu)
 		return VERDICT_DROP_NO_NEXTHOP;
 	set_macs(p, nexthop);
 	return nexthop->action == NEXTHOP_TRANSMIT ? VERDICT_FORWARD_TRANSMIT
@@ -181,7 +181,7 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 	};
 
 	p->egress = nexthop->ifindex;
-	if (!is_leaving(nexthop) || is_nobody(&tunnel.source))
+	if (!can_leave(p, nexthop) || is_nobody(&tunnel.source))
 		return VERDICT_DROP_NO_NEXTHOP;
 	if (read_ttl(p) <= 1)
 		return VERDICT_PASS_TTL;
@@ -193,7 +193,7 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 	if (p->l3_total_size + measure_tunnel(&tunnel) > nexthop->mtu)
 		return tell_too_big(p, nexthop->mtu - measure_tunnel(&tunnel));
 	lower_ttl(p);
-	if (!encapsulate(p->ctx, &tunnel, nexthop))
+	if (!encapsulate(p->ctx, p->l2_size, &tunnel, nexthop))
 		return VERDICT_DROP_NO_ROOM;
 	return nexthop->action == NEXTHOP_TRANSMIT ? VERDICT_FORWARD_TRANSMIT
 						   : VERDICT_FORWARD_REDIRECT;
@@ -501,38 +501,45 @@ static __always_inline enum verdict handle_ip(struct packet *p)
 
 /* --- the ways in: a function each, so that each has the stack for itself --- */
 
-static __noinline enum verdict handle_ipv4(struct xdp_md *ctx, __u32 *egress)
+static __noinline enum verdict handle_ipv4(struct xdp_md *ctx, __u32 l2_size, __u32 *egress)
 {
 	struct packet packet = {.is_ipv6 = false};
 	enum verdict verdict;
 
-	if (!begin_packet(&packet, ctx))
+	if (!begin_packet(&packet, ctx, l2_size))
 		return VERDICT_PASS_OTHER;
 	verdict = handle_ip(&packet);
 	*egress = packet.egress;
 	return verdict;
 }
 
-static __noinline enum verdict handle_ipv6(struct xdp_md *ctx, __u32 *egress)
+static __noinline enum verdict handle_ipv6(struct xdp_md *ctx, __u32 l2_size, __u32 *egress)
 {
 	struct packet packet = {.is_ipv6 = true};
 	enum verdict verdict;
 
-	if (!begin_packet(&packet, ctx))
+	if (!begin_packet(&packet, ctx, l2_size))
 		return VERDICT_PASS_OTHER;
 	verdict = handle_ip(&packet);
 	*egress = packet.egress;
 	return verdict;
 }
 
-static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 *egress)
+static __always_inline bool is_version_6(const struct packet *p)
+{
+	const __u8 *first = find_network_header(p);
+
+	return (void *)(first + 1) <= p->end && *first >> 4 == 6;
+}
+
+static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 l2_size, __u32 *egress)
 {
 	struct packet packet = {};
 	enum verdict verdict;
 
-	if (!begin_packet(&packet, ctx))
+	if (!begin_packet(&packet, ctx, l2_size))
 		return VERDICT_PASS_OTHER;
-	if (packet.eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+	if (is_version_6(&packet)) {
 		packet.is_ipv6 = true;
 		verdict = handle_message(&packet);
 	} else {
@@ -547,17 +554,17 @@ SEC("xdp")
 int xdplb(struct xdp_md *ctx)
 {
 	enum verdict verdict = VERDICT_PASS_OTHER;
-	__u32 egress = 0;
+	__u32 l2_size = 0, egress = 0;
 
-	switch (sort_frame(ctx)) {
+	switch (sort_frame(ctx, &l2_size)) {
 	case FRAME_KIND_IPV4:
-		verdict = handle_ipv4(ctx, &egress);
+		verdict = handle_ipv4(ctx, l2_size, &egress);
 		break;
 	case FRAME_KIND_IPV6:
-		verdict = handle_ipv6(ctx, &egress);
+		verdict = handle_ipv6(ctx, l2_size, &egress);
 		break;
 	case FRAME_KIND_ICMP:
-		verdict = handle_icmp(ctx, &egress);
+		verdict = handle_icmp(ctx, l2_size, &egress);
 		break;
 	case FRAME_KIND_OTHER:
 		break;
