@@ -188,7 +188,7 @@ struct backend_info {
 
 enum nexthop_action {
 	NEXTHOP_UNKNOWN = 0,
-	NEXTHOP_TRANSMIT = 1,
+	NEXTHOP_TRANSMIT = 1, /* never remembered: it depends on where a packet came in */
 	NEXTHOP_REDIRECT = 2,
 	NEXTHOP_STACK = 3, /* the kernel forwards it: no neighbour yet, or no XDP there */
 	NEXTHOP_LOCAL = 4, /* this machine, or forwarding is off */
@@ -204,7 +204,7 @@ struct nexthop {
 	__u16 action;
 	__u8 destination_mac[6];
 	__u8 source_mac[6];
-	__u16 zero;
+	__u16 flags; /* enum interface_flag, of `ifindex` */
 };
 
 /* Value of `backend_stats`, per CPU. */

@@ -35,10 +35,12 @@ static __always_inline void remember_pending(const struct packet *p, const struc
 	bpf_map_update_elem(&pending, key, flow, BPF_ANY);
 }
 
-static __always_inline void remember_flow(const struct flow_key *key, struct flow *flow)
+static __always_inline void remember_flow(const struct packet *p, const struct flow_key *key,
+					  struct flow *flow)
 {
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	flow->syn_sequence = 0;
+	flow->closing = p->is_closing; /* its first packet here may be its last */
 	bpf_map_update_elem(&flows, key, flow, BPF_ANY);
 }
 
@@ -110,7 +112,9 @@ static __always_inline __u16 recall_backend(const struct packet *p, __u32 slot_i
 	waiting = find_pending(p, &key);
 	if (waiting && is_at_home(waiting)) {
 		found = *waiting;
-		remember_flow(&key, &found);
+		remember_flow(p, &key, &found);
+		/* Else the FIN's own ACK, if little was sent, would continue that SYN. */
+		bpf_map_delete_elem(&pending, &key);
 		return found.backend;
 	}
 	if (flow) { /* closing, and nothing new has come */
@@ -118,7 +122,7 @@ static __always_inline __u16 recall_backend(const struct packet *p, __u32 slot_i
 		return flow->backend;
 	}
 	set_home(&found, slot_index, slot.previous); /* older than the move */
-	remember_flow(&key, &found);
+	remember_flow(p, &key, &found);
 	return slot.previous;
 }
 
@@ -148,7 +152,7 @@ static __always_inline void remember_origin(const struct packet *p, const struct
 	    is_same_address(&flow->vip, &origin.vip))
 		touch_flow(p, flow);
 	else
-		remember_flow(&key, &origin);
+		remember_flow(p, &key, &origin);
 }
 
 /* How the flow of a reply came to its backend; NULL if nobody remembers. A SYN-ACK

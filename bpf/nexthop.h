@@ -14,24 +14,11 @@
 #define AF_INET		 2
 #define LOOPBACK_IFINDEX 1 /* include/net/flow.h: the same in every namespace */
 
-/* Whether the egress interface takes frames from XDP. One that doesn't (a veth
- * whose peer has no NAPI, a driver without ndo_xdp_xmit) would lose them silently. */
-static __always_inline enum nexthop_action choose_device(__u32 ingress, __u32 egress)
-{
-	struct interface *interface = bpf_map_lookup_elem(&interfaces, &egress);
-
-	if (!interface)
-		return NEXTHOP_STACK;
-	if (egress == ingress && interface->flags & INTERFACE_TRANSMITS)
-		return NEXTHOP_TRANSMIT;
-	return interface->flags & INTERFACE_REDIRECTS ? NEXTHOP_REDIRECT : NEXTHOP_STACK;
-}
-
-static __always_inline enum nexthop_action judge_fib(long answer, __u32 ingress, __u32 egress)
+static __always_inline enum nexthop_action judge_fib(long answer)
 {
 	switch (answer) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
-		return choose_device(ingress, egress);
+		return NEXTHOP_REDIRECT;
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
@@ -58,13 +45,15 @@ static __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nextho
 		.tot_len = 1, /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
 	};
 	long answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	enum nexthop_action action = judge_fib(answer, ctx->ingress_ifindex, fib.ifindex);
+	enum nexthop_action action = judge_fib(answer);
+	struct interface *interface = bpf_map_lookup_elem(&interfaces, &fib.ifindex);
 	__u32 life = ticks_per_second / 2;
 
 	if (action == NEXTHOP_STACK) /* soon resolved: ask again soon */
 		life = ticks_per_second / 64;
 	nexthop->action = action;
 	nexthop->ifindex = fib.ifindex;
+	nexthop->flags = interface ? interface->flags : 0;
 	nexthop->mtu = fib.mtu_result;
 	__builtin_memcpy(nexthop->destination_mac, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(nexthop->source_mac, fib.smac, ETH_ALEN);
@@ -105,14 +94,20 @@ static __always_inline struct nexthop *find_client_nexthop(const struct packet *
 	return nexthop;
 }
 
-/* What to do with this packet, which may be too big for the way the others take. */
+/* What to do with this packet. What is remembered is the same for all of them; the
+ * packet may be too big for the way, or have come in where it shall leave. A device that
+ * takes no frames from XDP (a veth whose peer has no NAPI, a driver without
+ * ndo_xdp_xmit) would lose them silently. */
 static __always_inline enum nexthop_action choose_action(const struct packet *p,
 							 const struct nexthop *nexthop)
 {
-	if (p->l3_total_size > nexthop->mtu &&
-	    (nexthop->action == NEXTHOP_TRANSMIT || nexthop->action == NEXTHOP_REDIRECT))
+	if (nexthop->action != NEXTHOP_REDIRECT)
+		return nexthop->action;
+	if (p->l3_total_size > nexthop->mtu)
 		return NEXTHOP_STACK; /* it fragments, or tells the sender */
-	return nexthop->action;
+	if (p->ctx->ingress_ifindex == nexthop->ifindex && nexthop->flags & INTERFACE_TRANSMITS)
+		return NEXTHOP_TRANSMIT;
+	return nexthop->flags & INTERFACE_REDIRECTS ? NEXTHOP_REDIRECT : NEXTHOP_STACK;
 }
 
 #endif

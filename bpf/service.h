@@ -7,7 +7,10 @@
 
 static __always_inline struct service *find_service(const struct packet *p)
 {
-	return bpf_map_lookup_elem(&services, &p->destination);
+	struct service *service = bpf_map_lookup_elem(&services, &p->destination);
+
+	/* A packet to port 0 meets the marker below, which owns no slots. */
+	return service && service->ring_size ? service : NULL;
 }
 
 /* Whether the packet, whose ports can't be read, goes to the VIP of some service

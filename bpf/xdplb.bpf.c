@@ -94,6 +94,14 @@ static __always_inline void count_forward(const struct packet *p, __u32 id)
 	stats->new_flows += p->is_new;
 }
 
+/* Clients speak to this backend directly too: its replies ask how their flow came. */
+static __always_inline bool has_direct_flows(__u32 id)
+{
+	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
+
+	return seen && *seen;
+}
+
 static __always_inline enum verdict forward(struct packet *p, const struct service *service)
 {
 	static const struct ways ways = {VERDICT_FORWARD_TRANSMIT, VERDICT_FORWARD_REDIRECT,
@@ -119,7 +127,7 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
 		return verdict;
 
-	if (service->flags & SERVICE_TRACKED) {
+	if (service->flags & SERVICE_TRACKED || has_direct_flows(id)) {
 		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
 
 		remember_origin(p, &home, &p->destination);
@@ -145,10 +153,7 @@ static __always_inline void count_reply(const struct packet *p, __u32 id)
 
 static __always_inline bool needs_origin(const struct reply *reply)
 {
-	__u32 id = reply->backend;
-	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
-
-	return reply->flags & REPLY_SHARED || (seen && *seen);
+	return reply->flags & REPLY_SHARED || has_direct_flows(reply->backend);
 }
 
 static __always_inline enum verdict answer(struct packet *p, const struct reply *reply)

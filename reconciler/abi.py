@@ -110,7 +110,7 @@ NEXTHOP = np.dtype(
         ("action", "u2"),
         ("destination_mac", "V6"),
         ("source_mac", "V6"),
-        ("zero", "u2"),
+        ("flags", "u2"),
     ],
     align=True,
 )
