@@ -198,7 +198,7 @@ struct backend_info {
 
 enum nexthop_action {
 	NEXTHOP_UNKNOWN = 0,
-	NEXTHOP_TRANSMIT = 1,
+	NEXTHOP_TRANSMIT = 1, /* never remembered: it depends on where a packet came in */
 	NEXTHOP_REDIRECT = 2,
 	NEXTHOP_STACK = 3, /* the kernel forwards it: no neighbour yet, or no XDP there */
 	NEXTHOP_LOCAL = 4, /* this machine, or forwarding is off */
@@ -211,7 +211,8 @@ struct nexthop {
 	struct address address;
 	__u32 ifindex;
 	__u32 mtu; /* of the route, bytes from the IP header on */
-	__u16 action;
+	__u8 action;
+	__u8 flags; /* enum interface_flag, of `ifindex` */
 	__u8 destination_mac[6];
 	__u8 source_mac[6];
 	__u16 is_gateway;	      /* the MAC is a router's, not the address's own */

@@ -183,7 +183,7 @@ static __noinline int encapsulate(struct xdp_md *ctx, __u32 l2_size, const struc
 	    (void *)eth + sizeof(*eth) + MAX_TAGS * sizeof(struct vlan_tag) > end)
 		return false; /* it can't be: the inner headers are behind */
 	if (l2_size != UNTAGGED)
-		__builtin_memmove(eth, old, sizeof(*eth) + MAX_TAGS * sizeof(struct vlan_tag));
+		move_l2(eth, old);
 	copy_mac(eth->h_dest, nexthop->destination_mac);
 	copy_mac(eth->h_source, nexthop->source_mac);
 	*protocol = is_ipv4 ? bpf_htons(ETH_P_IP) : bpf_htons(ETH_P_IPV6);

@@ -55,6 +55,8 @@ static __always_inline void remember_flow(const struct flow_query *query, struct
 {
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	flow->syn_sequence = 0;
+	/* Its first packet here may be its last. */
+	flow->closing = (query->tcp_flags & (TCP_FIN | TCP_RST)) != 0;
 	bpf_map_update_elem(&flows, &query->key, flow, BPF_ANY);
 }
 
@@ -142,6 +144,8 @@ __noinline int recall_backend(const struct flow_query *query)
 	if (waiting && is_at_home(waiting)) {
 		found = *waiting;
 		remember_flow(query, &found);
+		/* Else the FIN's own ACK, if little was sent, would continue that SYN. */
+		bpf_map_delete_elem(&pending, &query->key);
 		return found.backend;
 	}
 	if (flow) { /* closing, and nothing new has come */

@@ -15,24 +15,29 @@
 #define AF_INET6	 10
 #define LOOPBACK_IFINDEX 1 /* include/net/flow.h: the same in every namespace */
 
-/* Whether the egress interface takes frames from XDP. One that doesn't (a veth
- * whose peer has no NAPI, a driver without ndo_xdp_xmit) would lose them silently. */
-static __always_inline enum nexthop_action choose_device(__u32 ingress, __u32 egress)
+/* How a frame that came in by `ingress` leaves by `egress`, whose flags these are. A
+ * device that takes no frames from XDP (a veth whose peer has no NAPI, a driver without
+ * ndo_xdp_xmit) would lose them silently. */
+static __always_inline enum nexthop_action choose_device(__u32 ingress, __u32 egress, __u32 flags)
 {
-	struct interface *interface = bpf_map_lookup_elem(&interfaces, &egress);
-
-	if (!interface)
-		return NEXTHOP_STACK;
-	if (egress == ingress && interface->flags & INTERFACE_TRANSMITS)
+	if (egress == ingress && flags & INTERFACE_TRANSMITS)
 		return NEXTHOP_TRANSMIT;
-	return interface->flags & INTERFACE_REDIRECTS ? NEXTHOP_REDIRECT : NEXTHOP_STACK;
+	return flags & INTERFACE_REDIRECTS ? NEXTHOP_REDIRECT : NEXTHOP_STACK;
 }
 
-static __always_inline enum nexthop_action judge_fib(long answer, __u32 ingress, __u32 egress)
+/* How a frame goes back where it came in. */
+static __always_inline enum nexthop_action choose_way_back(__u32 ingress)
+{
+	struct interface *interface = bpf_map_lookup_elem(&interfaces, &ingress);
+
+	return choose_device(ingress, ingress, interface ? interface->flags : 0);
+}
+
+static __always_inline enum nexthop_action judge_fib(long answer)
 {
 	switch (answer) {
 	case BPF_FIB_LKUP_RET_SUCCESS:
-		return choose_device(ingress, egress);
+		return NEXTHOP_REDIRECT;
 	case BPF_FIB_LKUP_RET_BLACKHOLE:
 	case BPF_FIB_LKUP_RET_UNREACHABLE:
 	case BPF_FIB_LKUP_RET_PROHIBIT:
@@ -45,17 +50,17 @@ static __always_inline enum nexthop_action judge_fib(long answer, __u32 ingress,
 	}
 }
 
-/* The source of a tunnel that leaves by an interface: lb.yaml's, or the interface's own. */
-static __always_inline void choose_tunnel_source(struct nexthop *nexthop,
-						 const struct settings *settings)
+/* What is to be known of the egress interface: what it can do, and the source of a
+ * tunnel that leaves by it, which is lb.yaml's or the interface's own. */
+static __always_inline void note_egress(struct nexthop *nexthop, const struct settings *settings)
 {
 	struct interface *egress = bpf_map_lookup_elem(&interfaces, &nexthop->ifindex);
 	bool is_ipv4 = is_mapped_ipv4(&nexthop->address);
-	const struct address *configured =
-		is_ipv4 ? &settings->tunnel_source_ipv4 : &settings->tunnel_source_ipv6;
 
-	nexthop->tunnel_source = *configured;
-	if (is_nobody(configured) && egress)
+	nexthop->flags = egress ? egress->flags : 0;
+	nexthop->tunnel_source =
+		is_ipv4 ? settings->tunnel_source_ipv4 : settings->tunnel_source_ipv6;
+	if (is_nobody(&nexthop->tunnel_source) && egress)
 		nexthop->tunnel_source = is_ipv4 ? egress->ipv4 : egress->ipv6;
 }
 
@@ -108,7 +113,7 @@ __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop,
 		return 0;
 	ask_fib(&fib, source, &nexthop->address);
 	answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
-	action = judge_fib(answer, ctx->ingress_ifindex, fib.ifindex);
+	action = judge_fib(answer);
 	life = now->ticks_per_second / 2;
 	if (action == NEXTHOP_STACK) /* soon resolved: ask again soon */
 		life = now->ticks_per_second / 64;
@@ -118,7 +123,7 @@ __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop,
 	nexthop->is_gateway = is_through_gateway(&fib, &nexthop->address);
 	__builtin_memcpy(nexthop->destination_mac, fib.dmac, ETH_ALEN);
 	__builtin_memcpy(nexthop->source_mac, fib.smac, ETH_ALEN);
-	choose_tunnel_source(nexthop, now);
+	note_egress(nexthop, now);
 	nexthop->expires = bpf_jiffies64() + life;
 	return 0;
 }
@@ -159,27 +164,29 @@ static __always_inline struct nexthop *find_client_nexthop(const struct packet *
 	return nexthop;
 }
 
-static __always_inline bool is_leaving(const struct nexthop *nexthop)
+/* What XDP itself can do with this packet, whatever its size. What is remembered is the
+ * same for all packets; how one leaves depends on where it came in. A tagged frame goes
+ * out where it came in, with its tags; elsewhere another tag would be due. */
+static __always_inline enum nexthop_action choose_exit(const struct packet *p,
+						       const struct nexthop *nexthop)
 {
-	return nexthop->action == NEXTHOP_TRANSMIT || nexthop->action == NEXTHOP_REDIRECT;
+	__u32 ingress = p->ctx->ingress_ifindex;
+
+	if (nexthop->action != NEXTHOP_REDIRECT)
+		return nexthop->action;
+	if (p->l2_size != UNTAGGED && nexthop->ifindex != ingress)
+		return NEXTHOP_STACK;
+	return choose_device(ingress, nexthop->ifindex, nexthop->flags);
 }
 
-/* Whether this packet can take the way that the others take. A tagged frame goes out
- * where it came in, with its tags; elsewhere another tag would be due. */
-static __always_inline bool can_leave(const struct packet *p, const struct nexthop *nexthop)
-{
-	return is_leaving(nexthop) &&
-	       (p->l2_size == UNTAGGED || nexthop->ifindex == p->ctx->ingress_ifindex);
-}
-
-/* What to do with this packet. The stack fragments what is too big, or tells the
- * sender, and knows its VLANs. */
+/* The same for a packet that the stack may take on: it fragments what is too big, or
+ * tells the sender. */
 static __always_inline enum nexthop_action choose_action(const struct packet *p,
 							 const struct nexthop *nexthop)
 {
-	if (is_leaving(nexthop) && (p->l3_total_size > nexthop->mtu || !can_leave(p, nexthop)))
+	if (nexthop->action == NEXTHOP_REDIRECT && p->l3_total_size > nexthop->mtu)
 		return NEXTHOP_STACK;
-	return nexthop->action;
+	return choose_exit(p, nexthop);
 }
 
 #endif

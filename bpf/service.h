@@ -6,9 +6,12 @@
 #include "maps.h"
 #include "packet.h"
 
-static __always_inline struct service *find_service(const struct packet *p)
+static __always_inline struct service *find_service(const struct endpoint *vip)
 {
-	return bpf_map_lookup_elem(&services, &p->destination);
+	struct service *service = bpf_map_lookup_elem(&services, vip);
+
+	/* A packet to port 0 meets the marker below, which owns no slots. */
+	return service && service->ring_size ? service : NULL;
 }
 
 static __always_inline bool is_vip_of(const struct packet *p, __u8 protocol)

@@ -104,7 +104,7 @@ static __always_inline void address_frame(struct packet *p, const struct nexthop
 static __always_inline enum verdict tell_too_big(struct packet *p, __u32 mtu)
 {
 	__u32 ingress = p->ctx->ingress_ifindex;
-	enum nexthop_action back = choose_device(ingress, ingress);
+	enum nexthop_action back = choose_way_back(ingress);
 
 	if (p->l2_size != UNTAGGED || (back != NEXTHOP_TRANSMIT && back != NEXTHOP_REDIRECT))
 		return VERDICT_DROP_NO_NEXTHOP;
@@ -127,9 +127,17 @@ static __always_inline void count_forward(const struct packet *p, __u32 id)
 	stats->new_flows += is_first_segment(p->tcp_flags);
 }
 
+/* Clients speak to this backend directly too: its replies ask how their flow came. */
+static __always_inline bool has_direct_flows(__u32 id)
+{
+	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
+
+	return seen && *seen;
+}
+
 /* Sends a packet in the client's name to a backend that knows nothing of VIPs. */
 static __always_inline enum verdict forward_nat(struct packet *p, const struct service *service,
-						const struct backend *backend,
+						__u32 id, const struct backend *backend,
 						const struct nexthop *nexthop)
 {
 	const struct ways ways = FORWARD_WAYS;
@@ -137,7 +145,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 
 	if (verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE)
 		return verdict;
-	if (service->flags & SERVICE_TRACKED) {
+	if (service->flags & SERVICE_TRACKED || has_direct_flows(id)) {
 		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
 		struct flow_query query;
 
@@ -153,18 +161,37 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 	return verdict;
 }
 
+/* The verdict on a packet that only XDP can send: the stack would take it for its own. */
+static __always_inline enum verdict choose_forward(struct packet *p, const struct nexthop *nexthop)
+{
+	p->egress = nexthop->ifindex;
+	switch (choose_exit(p, nexthop)) {
+	case NEXTHOP_TRANSMIT:
+		return VERDICT_FORWARD_TRANSMIT;
+	case NEXTHOP_REDIRECT:
+		return VERDICT_FORWARD_REDIRECT;
+	case NEXTHOP_UNKNOWN:
+	case NEXTHOP_STACK:
+	case NEXTHOP_LOCAL:
+	case NEXTHOP_NONE:
+		break;
+	}
+	return VERDICT_DROP_NO_NEXTHOP;
+}
+
 /* Sends a packet as it is to a backend that has the VIP and answers by itself. Nobody
  * routed it, so the TTL stays. */
 static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct nexthop *nexthop)
 {
-	p->egress = nexthop->ifindex;
+	enum verdict verdict = choose_forward(p, nexthop);
+
 	if (nexthop->action == NEXTHOP_LOCAL)
 		return VERDICT_FORWARD_LOCAL;
-	if (nexthop->is_gateway || !can_leave(p, nexthop) || p->l3_total_size > nexthop->mtu)
+	if (verdict == VERDICT_DROP_NO_NEXTHOP || nexthop->is_gateway ||
+	    p->l3_total_size > nexthop->mtu)
 		return VERDICT_DROP_NO_NEXTHOP;
 	set_macs(p, nexthop);
-	return nexthop->action == NEXTHOP_TRANSMIT ? VERDICT_FORWARD_TRANSMIT
-						   : VERDICT_FORWARD_REDIRECT;
+	return verdict;
 }
 
 /* The same through a tunnel. `sum` is that over the packet, 0 where it isn't known. */
@@ -180,8 +207,9 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 		.inner_protocol = p->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
 	};
 
-	p->egress = nexthop->ifindex;
-	if (!can_leave(p, nexthop) || is_nobody(&tunnel.source))
+	enum verdict verdict = choose_forward(p, nexthop);
+
+	if (verdict == VERDICT_DROP_NO_NEXTHOP || is_nobody(&tunnel.source))
 		return VERDICT_DROP_NO_NEXTHOP;
 	if (read_ttl(p) <= 1)
 		return VERDICT_PASS_TTL;
@@ -195,8 +223,7 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 	lower_ttl(p);
 	if (!encapsulate(p->ctx, p->l2_size, &tunnel, nexthop))
 		return VERDICT_DROP_NO_ROOM;
-	return nexthop->action == NEXTHOP_TRANSMIT ? VERDICT_FORWARD_TRANSMIT
-						   : VERDICT_FORWARD_REDIRECT;
+	return verdict;
 }
 
 static __always_inline enum verdict forward(struct packet *p, const struct service *service)
@@ -222,7 +249,7 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 	count_forward(p, id);
 	switch (service->forwarding) {
 	case FORWARDING_NAT:
-		return forward_nat(p, service, backend, nexthop);
+		return forward_nat(p, service, id, backend, nexthop);
 	case FORWARDING_L2DSR:
 		return forward_l2dsr(p, nexthop);
 	default:
@@ -244,10 +271,7 @@ static __always_inline void count_reply(const struct packet *p, __u32 id)
 
 static __always_inline bool needs_origin(const struct reply *reply)
 {
-	__u32 id = reply->backend;
-	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
-
-	return reply->flags & REPLY_SHARED || (seen && *seen);
+	return reply->flags & REPLY_SHARED || has_direct_flows(reply->backend);
 }
 
 static __always_inline enum verdict answer(struct packet *p, const struct reply *reply)
@@ -401,7 +425,7 @@ static __always_inline enum verdict handle_error(struct packet *p)
 
 	if (!parse_quote(p, &quote))
 		return VERDICT_PASS_OTHER;
-	service = bpf_map_lookup_elem(&services, &quote.source);
+	service = find_service(&quote.source);
 	if (service && is_same_address(&quote.source.address, &p->destination.address))
 		return forward_error(p, &quote, service);
 	reply = find_reply(&quote.destination);
@@ -419,7 +443,7 @@ static __always_inline enum verdict handle_echo(struct packet *p)
 	if (is_bad_source(p))
 		return VERDICT_DROP_BAD_SOURCE;
 	p->egress = ingress;
-	switch (choose_device(ingress, ingress)) {
+	switch (choose_way_back(ingress)) {
 	case NEXTHOP_TRANSMIT:
 		answer_echo(p);
 		return VERDICT_ECHO_TRANSMIT;
@@ -462,7 +486,7 @@ static __always_inline enum verdict handle_transport(struct packet *p)
 	struct service *service;
 	struct reply *reply;
 
-	service = find_service(p);
+	service = find_service(&p->destination);
 	if (service)
 		return forward(p, service);
 	reply = find_reply(&p->source);

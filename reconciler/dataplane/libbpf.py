@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes as ct
 import errno
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -130,18 +131,7 @@ class Libbpf:
     """
 
     def __init__(self) -> None:
-        self.library = _declare(_find_library())
-        self._said: list[str] = []
-        self._printer = _PRINTER(self._listen)  # must outlive the library's use of it
-        self.library.libbpf_set_print(self._printer)
-        self._format = _find_formatter()
-
-    def _listen(self, level: int, template: bytes, arguments: int) -> int:
-        if level == 0:  # LIBBPF_WARN: errors, and the verifier's log
-            buffer = ct.create_string_buffer(16384)
-            self._format(buffer, len(buffer), template, arguments)
-            self._said.append(buffer.value.decode(errors="replace"))
-        return 0
+        self.library, self._said, _ = _open_library()
 
     def check(self, result: int, doing: str) -> int:
         """Return a call's result.
@@ -262,6 +252,29 @@ class Libbpf:
         """Return how many values a per-CPU map has per key."""
         result = self.library.libbpf_num_possible_cpus()
         return self.check(result, "cannot count the CPUs")
+
+
+@functools.cache
+def _open_library() -> tuple[Any, list[str], Any]:
+    """Return the library, the list that what it prints is added to, and its printer.
+
+    libbpf has one printer per process and may call it at any time: whoever comes
+    second must not replace it, and who leaves must not take it along.
+    """
+    library = _declare(_find_library())
+    format_message = _find_formatter()
+    said: list[str] = []
+
+    def listen(level: int, template: bytes, arguments: int) -> int:
+        if level == 0:  # LIBBPF_WARN: errors, and the verifier's log
+            buffer = ct.create_string_buffer(16384)
+            format_message(buffer, len(buffer), template, arguments)
+            said.append(buffer.value.decode(errors="replace"))
+        return 0
+
+    printer = _PRINTER(listen)
+    library.libbpf_set_print(printer)
+    return library, said, printer
 
 
 def _find_library() -> Any:

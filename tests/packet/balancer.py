@@ -1,0 +1,354 @@
+"""The program as the kernel runs it, one packet at a time.
+
+Maps and program are real, made and filled by the controller's own code, in a
+network namespace with static neighbours. Packets go through
+`bpf_prog_test_run_opts`: what comes out is what the program leaves in the frame
+and what it returns; nothing is transmitted.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import enum
+import itertools
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reconciler import abi, netlink
+from reconciler.abi import Verdict
+from reconciler.codec import encode_address
+from reconciler.dataplane.bpffs import ensure_bpffs
+from reconciler.dataplane.kernel import KernelDataplane, read_program
+from reconciler.dataplane.libbpf import TestRunOpts
+from reconciler.desired import compile_tables
+from reconciler.environment import Environment, InterfaceFacts
+from reconciler.flowhash import choose_slot
+from reconciler.lab.lab import sweep_stale
+from reconciler.lab.namespaces import add_namespaces, delete_namespaces, entered, make_tag, run_tool
+from reconciler.model import Config, Protocol, Service
+from reconciler.plan import Put, Store, diff
+from reconciler.tables import InterfaceRow, Tables, pack_slots, unpack_slots
+
+from . import network
+
+# Far from the laboratories' own counters, which start at 0.
+_counter = itertools.count(1000)
+
+
+class Action(enum.IntEnum):
+    """What a program tells the driver (include/uapi/linux/bpf.h)."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+
+
+# What becomes of a frame, by the end of its verdict's name.
+_ACTIONS = {
+    "TRANSMIT": Action.TX,
+    "REDIRECT": Action.REDIRECT,
+    "STACK": Action.PASS,
+    "LOCAL": Action.PASS,
+}
+
+
+def expected_action(verdict: Verdict) -> Action:
+    """The action that a verdict is turned into."""
+    kind, _, way = verdict.name.partition("_")
+    if kind in ("PASS", "DROP"):
+        return Action[kind]
+    return _ACTIONS[way]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a packet."""
+
+    verdict: Verdict
+    action: Action
+    frame: bytes
+
+    @property
+    def destination(self) -> str:
+        """Where it goes now, as ADDRESS:PORT; for IPv4 without options."""
+        port = int.from_bytes(self.frame[36:38], "big")
+        return f"{'.'.join(map(str, self.frame[30:34]))}:{port}"
+
+    @property
+    def source(self) -> str:
+        """Where it seems to come from now, as ADDRESS:PORT; for IPv4 without options."""
+        port = int.from_bytes(self.frame[34:36], "big")
+        return f"{'.'.join(map(str, self.frame[26:30]))}:{port}"
+
+
+class _XdpMd(ct.Structure):
+    """struct xdp_md (include/uapi/linux/bpf.h)."""
+
+    _fields_ = tuple(
+        (name, ct.c_uint32)
+        for name in (
+            "data",
+            "data_end",
+            "data_meta",
+            "ingress_ifindex",
+            "rx_queue_index",
+            "egress_ifindex",
+        )
+    )
+
+
+class Balancer:
+    """A loaded program, its maps and the network around them."""
+
+    def __init__(self, namespace: str, folder: Path) -> None:
+        self.namespace = namespace
+        self.dataplane = KernelDataplane(folder)
+        self.libbpf = self.dataplane.libbpf
+        self.base = Tables()
+        self.config: Config
+        self.ifindexes = _read_ifindexes(namespace)
+        self._depth = 0
+        self._program_fd = -1
+        self._counts = np.zeros(len(Verdict), np.uint64)
+        self._room = ct.create_string_buffer(4096)
+
+    def close(self) -> None:
+        """Detach the program and let go of everything."""
+        if self._program_fd >= 0:
+            os.close(self._program_fd)
+        self.dataplane.close()
+        self.dataplane.pins.remove_contents()
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Be in the namespace; entering again costs nothing."""
+        if self._depth:
+            yield
+            return
+        self._depth += 1
+        try:
+            with entered(self.namespace):
+                yield
+        finally:
+            self._depth -= 1
+
+    # --- tables ---
+
+    def apply(self, config: Config) -> None:
+        """Bring the maps to a configuration, and attach the program."""
+        self.config = config
+        with self.inside():
+            self.dataplane.create(config.limits)
+            observed = self.dataplane.read()
+            environment = self._look_around(config)
+            desired = compile_tables(config, environment, observed, now_ns=time.monotonic_ns())
+            for operation in diff(desired, observed):
+                self.dataplane.write(operation)
+            (_, path) = next(self.dataplane.pins.find_programs())
+            self._program_fd = self.libbpf.get(str(path))
+            self.base = self.dataplane.read()
+
+    def _look_around(self, config: Config) -> Environment:
+        facts = {
+            name: InterfaceFacts(self.ifindexes[name], (), transmits=True, redirects=True)
+            for name in config.interfaces
+        }
+        return Environment(facts, netlink.read_ticks_per_second(), read_program()[1])
+
+    def restore(self) -> None:
+        """Put the maps back to what `apply` made of them, and forget every flow."""
+        for operation in diff(self.base, self.dataplane.read()):
+            self.dataplane.write(operation)
+        for name in ("flows", "pending"):
+            keys, _ = self.libbpf.read_all(self.fd(name))
+            size = abi.FLOW_KEY.itemsize
+            for start in range(0, len(keys), size):
+                self.libbpf.delete(self.fd(name), keys[start : start + size], "cannot forget")
+        self._zero("direct_seen", range(len(self.base.backends) + 1))
+        self._counts = self.read_counts()
+
+    def _zero(self, name: str, indexes: range) -> None:
+        size = abi.MAPS[name][1].itemsize * self.libbpf.count_cpus()
+        for index in indexes:
+            key = index.to_bytes(4, "little")
+            self.libbpf.update(self.fd(name), key, bytes(size), "cannot zero")
+
+    def fd(self, name: str) -> int:
+        """The descriptor of a map."""
+        return self.dataplane._fd(name)
+
+    @contextmanager
+    def interface(self, name: str, *, transmits: bool, redirects: bool) -> Iterator[None]:
+        """An interface that can do less, or more, while the block runs."""
+        self.forget_ways()
+        row = InterfaceRow(transmits, redirects)
+        self.dataplane.write(Put("interfaces", self.ifindexes[name], row))
+        yield
+        self.forget_ways()
+
+    def forget_ways(self) -> None:
+        """Have every next hop looked up again."""
+        self._zero("backend_nexthops", range(len(self.base.backends) + 1))
+        _, _, places = self.libbpf.map_info(self.fd("client_nexthops"))
+        self._zero("client_nexthops", range(places))
+
+    # --- who is who ---
+
+    def backend_id(self, name: str) -> int:
+        """The id of a backend; names are unique in these configurations."""
+        return next(i for i, info in self.base.backend_info.items() if info.name == name)
+
+    def backend_names(self) -> dict[tuple[str, Protocol], str]:
+        """Backends' names by ADDRESS:PORT and protocol."""
+        return {
+            (f"{backend.address}:{backend.port}", service.protocol): backend.name
+            for service in self.config.services
+            for backend in service.backends
+        }
+
+    def service(self, name: str) -> Service:
+        """A service of the configuration."""
+        return next(service for service in self.config.services if service.name == name)
+
+    def ring(self, name: str) -> slice:
+        """The slots that a service owns."""
+        number = next(i for i, info in self.base.service_info.items() if info.name == name)
+        row = next(row for row in self.base.services.values() if row.ring_size and row.id == number)
+        return slice(row.ring_offset, row.ring_offset + row.ring_size)
+
+    def choose_backend(self, service_name: str, client: Any, port: int) -> str:
+        """The name of the backend that a client gets, by the controller's own reckoning."""
+        service, ring = self.service(service_name), self.ring(service_name)
+        seed = self.config.hash_seed
+        index = choose_slot(client, port, service.affinity, seed, service.ring_size)
+        backend, _ = unpack_slots(self.base.slots[ring])
+        return self.base.backend_info[int(backend[index])].name
+
+    def set_slots(self, service: str, backend: str, previous: str | None) -> None:
+        """Have every slot of a service say {backend, previous}."""
+        ring = self.ring(service)
+        count = ring.stop - ring.start
+        ids = [self.backend_id(name) if name else 0 for name in (backend, previous or "")]
+        now, before = (np.full(count, number, np.uint16) for number in ids)
+        self.dataplane.write(Store(np.arange(ring.start, ring.stop), pack_slots(now, before)))
+
+    def change_backend(self, name: str, **changes: Any) -> None:
+        """Write a backend's row anew."""
+        number = self.backend_id(name)
+        row = self.base.backends[number]._replace(**changes)
+        self.dataplane.write(Put("backends", number, row))
+
+    def read_flows(self, name: str = "flows") -> Any:
+        """Everything that is remembered: keys and values, shape (n,) each."""
+        keys, values = self.libbpf.read_all(self.fd(name))
+        return np.frombuffer(keys, abi.FLOW_KEY), np.frombuffer(values, abi.FLOW)
+
+    def find_flow(
+        self, client: tuple[Any, int], server: tuple[Any, int], protocol: int
+    ) -> Mapping[str, Any] | None:
+        """What is remembered of a flow; None if nothing."""
+        (address, port), (to, to_port) = client, server
+        key = (encode_address(address), encode_address(to), port, to_port, protocol, b"")
+        wanted = np.array(key, abi.FLOW_KEY).tobytes()
+        keys, values = self.read_flows()
+        for one, value in zip(keys, values, strict=True):
+            if one.tobytes() == wanted:
+                return {name: value[name] for name in abi.FLOW.names}
+        return None
+
+    # --- packets ---
+
+    def read_counts(self) -> Any:
+        """How many packets got each verdict so far, shape (verdicts,)."""
+        return self.dataplane.read_counters("verdicts")
+
+    def run(self, frame: bytes, interface: str = network.FRONT) -> Outcome:
+        """Put one frame through the program; see that it got one verdict and its action."""
+        with self.inside():
+            action, out = self.run_uncounted(frame, interface)
+        counts = self.read_counts()
+        risen = (counts - self._counts).astype(int).tolist()
+        self._counts = counts
+        assert sum(risen) == 1, f"not one verdict: {risen}"
+        verdict = Verdict(risen.index(1))
+        assert action is expected_action(verdict)
+        return Outcome(verdict, action, out)
+
+    def run_uncounted(self, frame: bytes, interface: str = network.FRONT) -> tuple[Action, bytes]:
+        """Put one frame through the program; the caller is inside.
+
+        Raises:
+            KernelRefused: the frame is shorter than an Ethernet header.
+        """
+        context = _XdpMd(data_end=len(frame), ingress_ifindex=self.ifindexes[interface])
+        options = TestRunOpts(
+            sz=ct.sizeof(TestRunOpts),
+            data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p),
+            data_size_in=len(frame),
+            data_out=ct.addressof(self._room),
+            data_size_out=len(self._room),
+            ctx_in=ct.addressof(context),
+            ctx_size_in=ct.sizeof(context),
+            repeat=1,
+        )
+        result = self.libbpf.library.bpf_prog_test_run_opts(self._program_fd, ct.byref(options))
+        self.libbpf.check(result, "the kernel does not run the frame")
+        return Action(options.retval), self._room[: options.data_size_out]
+
+
+def _read_ifindexes(namespace: str) -> dict[str, int]:
+    links = json.loads(run_tool(["ip", "-n", namespace, "-json", "link", "show"]))
+    return {link["ifname"]: link["ifindex"] for link in links}
+
+
+@contextmanager
+def running_balancer(config: Config) -> Iterator[Balancer]:
+    """A balancer in a network of its own, from `with` to the end of its block.
+
+    The namespace has a laboratory's name, so the next one sweeps away what a killed
+    run left.
+    """
+    tag = make_tag(next(_counter), kept=False)
+    namespace = f"{tag}-packet"
+    sweep_stale()
+    add_namespaces([namespace])
+    try:
+        network.build(namespace)
+        with _own_bpffs(tag) as root:
+            balancer = Balancer(namespace, root / "packet")
+            balancer.dataplane.pins.folder.mkdir()
+            try:
+                balancer.apply(config)
+                yield balancer
+            finally:
+                balancer.close()
+    finally:
+        delete_namespaces(tag)
+
+
+@contextmanager
+def _own_bpffs(tag: str) -> Iterator[Path]:
+    """A BPF file system that ends with this process, however that ends.
+
+    It is mounted nowhere: the descriptor is all that holds it.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{tag}-") as directory:
+        place = Path(directory) / "bpf"
+        ensure_bpffs(place)
+        root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        run_tool(["umount", "--lazy", str(place)])
+    try:
+        yield Path(f"/proc/self/fd/{root}")
+    finally:
+        os.close(root)
