@@ -19,6 +19,7 @@ VERBS = {
     "plan": "Show what the file would change, and how many slots would move.",
     "run": "Be the controller: watch the file and keep the kernel to it.",
     "status": "Show services, backends, verdicts and the last reload.",
+    "lookup": "Show which slot and backend a client gets.",
     "detach": "Take the data plane off the interfaces.",
     "demo": "Balance real connections in a laboratory on this machine.",
 }

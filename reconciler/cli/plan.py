@@ -16,7 +16,7 @@ from reconciler.environment import imagine_environment
 from reconciler.errors import ExitCode
 from reconciler.model import Config
 from reconciler.proposal import Proposal, propose
-from reconciler.tables import make_empty_tables
+from reconciler.tables import Tables, make_empty_tables
 
 
 @click.command()
@@ -67,8 +67,14 @@ def plan(
 def propose_offline(config: Config, old: Config) -> Proposal:
     """Compare two files: the old one applied to nothing is what is live."""
     slots = max(config.limits.ring_slots, old.limits.ring_slots)
-    before = propose(old, imagine_environment(old), make_empty_tables(slots), now_ns=0).desired
+    before = compile_offline(old, slots)
     return propose(config, imagine_environment(config), before, now_ns=0)
+
+
+def compile_offline(config: Config, ring_slots: int = 0) -> Tables:
+    """Return the tables that a file makes where there was nothing."""
+    empty = make_empty_tables(ring_slots or config.limits.ring_slots)
+    return propose(config, imagine_environment(config), empty, now_ns=0).desired
 
 
 def propose_live(config: Config, pin_dir: Path | None) -> Proposal:
