@@ -167,7 +167,7 @@ struct settings {
 	__u32 tunnel_hosts_ipv6;
 	__be16 gue_port;
 	__u16 gue_checksum; /* 0: the outer UDP checksum stays zero (RFC 6935) */
-	__u32 zero;
+	__u32 passes_echo;  /* 1: echo requests to a VIP are the stack's to answer */
 };
 
 /* Value of `meta`, one entry, written last: says what was applied. */

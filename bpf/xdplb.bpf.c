@@ -438,6 +438,8 @@ static __always_inline enum verdict handle_echo(struct packet *p)
 {
 	__u32 ingress = p->ctx->ingress_ifindex;
 
+	if (p->settings->passes_echo)
+		return VERDICT_PASS_OTHER;
 	if (!is_vip_of(p, IPPROTO_TCP) && !is_vip_of(p, IPPROTO_UDP))
 		return VERDICT_PASS_OTHER;
 	if (is_bad_source(p))

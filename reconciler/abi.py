@@ -87,7 +87,7 @@ SETTINGS = np.dtype(
         ("tunnel_hosts_ipv6", "u4"),
         ("gue_port", _PORT),
         ("gue_checksum", "u2"),
-        ("zero", "u4"),
+        ("passes_echo", "u4"),
     ],
     align=True,
 )

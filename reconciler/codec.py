@@ -137,19 +137,19 @@ def _settings_fields(row: Settings) -> tuple[Any, ...]:
         *(int(source.hostmask) if source else 0 for source in sources),
         row.tunnel.gue_port,
         row.tunnel.gue_checksum,
-        0,
+        not row.answers_echo,
     )
 
 
 def _settings(fields: tuple[Any, ...]) -> Settings:
-    _, ticks, seed, ipv4, ipv6, hosts_ipv4, hosts_ipv6, gue_port, gue_checksum, _ = fields
+    _, ticks, seed, ipv4, ipv6, hosts_ipv4, hosts_ipv6, gue_port, gue_checksum, passes_echo = fields
     tunnel = Tunnel(
         IPv4Network((decode_address(ipv4), 32 - hosts_ipv4.bit_length())) if any(ipv4) else None,
         IPv6Network((decode_address(ipv6), 128 - hosts_ipv6.bit_length())) if any(ipv6) else None,
         gue_port,
         bool(gue_checksum),
     )
-    return Settings(ticks, seed, tunnel)
+    return Settings(ticks, seed, tunnel, not passes_echo)
 
 
 def _meta_fields(row: Meta) -> tuple[Any, ...]:

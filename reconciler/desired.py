@@ -357,7 +357,8 @@ class _Compiler:
 
     def _settings(self) -> Settings:
         ticks = self.environment.ticks_per_second
-        return Settings(ticks, self.config.hash_seed, self.config.tunnel)
+        config = self.config
+        return Settings(ticks, config.hash_seed, config.tunnel, config.answers_echo)
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
         return {

@@ -148,7 +148,8 @@ class Limits:
 class Config:
     """A whole, valid lb.yaml.
 
-    `services` are sorted by name. `sha256` is the hex digest of the file's
+    `services` are sorted by name. `answers_echo` says who answers a ping of a VIP:
+    the data plane, or the machine's own stack. `sha256` is the hex digest of the file's
     bytes; it and the path take no part in equality, so that two files that mean
     the same are equal.
     """
@@ -162,6 +163,7 @@ class Config:
     reconcile: Reconcile = Reconcile()
     limits: Limits = Limits()
     tunnel: Tunnel = Tunnel()
+    answers_echo: bool = True
     path: str = field(default="", compare=False)
     sha256: str = field(default="", compare=False)
 
@@ -182,6 +184,7 @@ def digest_meaning(config: Config) -> str:
         config.xdp_mode,
         config.hash_seed,
         config.tunnel,
+        config.answers_echo,
         services,
         backends,
     )

@@ -50,6 +50,7 @@ def _describe_settings(settings: Settings) -> Attributes:
         "tunnel_source": sources,
         "gue_port": tunnel.gue_port,
         "gue_checksum": tunnel.gue_checksum,
+        "icmp_echo": "answer" if settings.answers_echo else "pass",
     }
 
 

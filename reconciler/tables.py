@@ -107,6 +107,7 @@ class Settings(NamedTuple):
     ticks_per_second: int
     hash_seed: int
     tunnel: Tunnel = Tunnel()
+    answers_echo: bool = True
 
 
 class Meta(NamedTuple):

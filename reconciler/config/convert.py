@@ -80,6 +80,7 @@ class _Converter:
             reconcile=self._convert_reconcile(_get_mapping(self.root, "reconcile")),
             limits=_convert_limits(_get_mapping(self.root, "limits")),
             tunnel=self._convert_tunnel(),
+            answers_echo=_get_str(self.root, "icmp_echo", "answer") == "answer",
             path=path,
             sha256=sha256,
         )
