@@ -8,6 +8,14 @@
 #include "maps.h"
 #include "packet.h"
 
+/* Clients speak to this backend directly too: its replies ask how their flow came. */
+static __always_inline bool has_direct_flows(__u32 id)
+{
+	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
+
+	return seen && *seen;
+}
+
 static __always_inline struct reply *find_reply(const struct endpoint *backend)
 {
 	return bpf_map_lookup_elem(&nat_replies, backend);

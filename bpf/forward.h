@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* A client's packet for a service, in each forwarding mode. */
+#ifndef XDPLB_FORWARD_H
+#define XDPLB_FORWARD_H
+
+#include "encap.h"
+#include "fit.h"
+#include "nat.h"
+#include "send.h"
+#include "service.h"
+#include "steer.h"
+
+static __always_inline void count_forward(const struct packet *p, __u32 id)
+{
+	struct backend_stats *stats = bpf_map_lookup_elem(&backend_stats, &id);
+
+	if (!stats)
+		return;
+	stats->packets += 1;
+	stats->bytes += p->l3_total_size;
+	stats->new_flows += is_first_segment(p->tcp_flags);
+}
+
+/* Sends a packet in the client's name to a backend that knows nothing of VIPs. */
+static __always_inline enum verdict forward_nat(struct packet *p, const struct service *service,
+						__u32 id, const struct backend *backend,
+						const struct nexthop *nexthop)
+{
+	const struct ways ways = list_forward_ways();
+	enum verdict verdict = choose_way(p, nexthop, ways);
+
+	if (is_end(verdict))
+		return verdict;
+	if (service->flags & SERVICE_TRACKED || has_direct_flows(id)) {
+		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
+		struct flow_query query;
+
+		ask_about(p, &p->source, &home, &query);
+		query.origin.kind = FLOW_VIP;
+		query.origin.vip = p->destination.address;
+		query.origin.vip_port = p->destination.port;
+		remember_origin(&query);
+	}
+	rewrite_destination(p, &backend->address, backend->port);
+	if (is_leaving(verdict, ways))
+		address_frame(p, nexthop);
+	return verdict;
+}
+
+/* Sends a packet as it is to a backend that has the VIP and answers by itself. Nobody
+ * routed it, so the TTL stays. */
+static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct nexthop *nexthop)
+{
+	enum verdict verdict = choose_forward(p, nexthop);
+
+	if (nexthop->action == NEXTHOP_LOCAL)
+		return VERDICT_FORWARD_LOCAL;
+	if (verdict == VERDICT_DROP_NO_NEXTHOP || nexthop->is_gateway ||
+	    p->l3_total_size > nexthop->mtu)
+		return VERDICT_DROP_NO_NEXTHOP;
+	set_macs(p, nexthop);
+	return verdict;
+}
+
+/* The same through a tunnel. `sum` is that over the packet, 0 where it isn't known. */
+static __always_inline enum verdict forward_tunnel(struct packet *p, const struct service *service,
+						   const struct nexthop *nexthop, __u32 sum)
+{
+	struct tunnel tunnel = {
+		.source = nexthop->tunnel_source,
+		.destination = nexthop->address,
+		.hash = hash_address_port(&p->source.address, p->source.port, 0) >> 32,
+		.inner_size = p->l3_total_size,
+		.traffic_class = read_traffic_class(p),
+		.inner_protocol = p->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
+	};
+
+	enum verdict verdict = choose_forward(p, nexthop);
+
+	if (verdict == VERDICT_DROP_NO_NEXTHOP || is_nobody(&tunnel.source))
+		return VERDICT_DROP_NO_NEXTHOP;
+	if (read_ttl(p) <= 1)
+		return VERDICT_PASS_TTL;
+	if (service->forwarding == FORWARDING_GUE) {
+		tunnel.gue_port = p->settings->gue_port;
+		tunnel.inner_sum = p->settings->gue_checksum ? sum : 0;
+	}
+	vary_source(&tunnel, p->settings);
+	if (p->l3_total_size + measure_tunnel(&tunnel) > nexthop->mtu)
+		return tell_too_big(p, nexthop->mtu - measure_tunnel(&tunnel));
+	lower_ttl(p);
+	if (!encapsulate(p->ctx, p->l2_size, &tunnel, nexthop))
+		return VERDICT_DROP_NO_ROOM;
+	return verdict;
+}
+
+static __always_inline enum verdict forward(struct packet *p, const struct service *service)
+{
+	struct nexthop *nexthop;
+	struct backend *backend;
+	enum verdict verdict;
+	__u32 id;
+
+	if (!is_fit(p, &verdict))
+		return verdict;
+	if (is_bad_source(p))
+		return VERDICT_DROP_BAD_SOURCE;
+
+	id = steer(p, service);
+	backend = find_backend(id);
+	if (!backend)
+		return VERDICT_DROP_NO_BACKEND;
+	nexthop = find_backend_nexthop(p, id, backend);
+	if (!nexthop || nexthop->action == NEXTHOP_NONE)
+		return VERDICT_DROP_NO_ROUTE;
+
+	count_forward(p, id);
+	switch (service->forwarding) {
+	case FORWARDING_NAT:
+		return forward_nat(p, service, id, backend, nexthop);
+	case FORWARDING_L2DSR:
+		return forward_l2dsr(p, nexthop);
+	default:
+		return forward_tunnel(p, service, nexthop, sum_packet(p));
+	}
+}
+
+#endif

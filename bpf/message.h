@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* ICMP: errors go where the flow they quote goes, echo requests to a VIP are answered. */
+#ifndef XDPLB_MESSAGE_H
+#define XDPLB_MESSAGE_H
+
+#include "answer.h"
+#include "forward.h"
+#include "icmp.h"
+
+/* An error from the client's side: it quotes what a backend sent in the VIP's name,
+ * and goes to the backend that the flow lives on. */
+static __always_inline enum verdict forward_error(struct packet *p, struct quote *quote,
+						  const struct service *service)
+{
+	const struct ways ways = list_forward_ways();
+	struct nexthop *nexthop;
+	struct backend *backend;
+	enum verdict verdict;
+	__u32 id, change;
+
+	if (is_bad_source(p))
+		return VERDICT_DROP_BAD_SOURCE;
+	id = steer_quoted(p, &quote->destination, &quote->source, service);
+	backend = find_backend(id);
+	if (!backend)
+		return VERDICT_DROP_NO_BACKEND;
+	nexthop = find_backend_nexthop(p, id, backend);
+	if (!nexthop)
+		return VERDICT_DROP_NO_ROUTE;
+	if (service->forwarding == FORWARDING_L2DSR)
+		return forward_l2dsr(p, nexthop);
+	if (service->forwarding != FORWARDING_NAT)
+		return forward_tunnel(p, service, nexthop, 0);
+	verdict = choose_way(p, nexthop, ways);
+	if (is_end(verdict))
+		return verdict;
+	change = rewrite_quote(p, quote, 0, &backend->address, backend->port);
+	rewrite_message(p, 1, &backend->address, change);
+	if (is_leaving(verdict, ways))
+		address_frame(p, nexthop);
+	return verdict;
+}
+
+/* An error from the backends' side: it quotes what we sent on, and goes to the client
+ * in the VIP's name. A router on the way there keeps its own. */
+static __always_inline enum verdict answer_error(struct packet *p, struct quote *quote,
+						 const struct reply *reply)
+{
+	const struct ways ways = list_reply_ways();
+	struct nexthop *nexthop;
+	struct endpoint vip;
+	enum verdict verdict;
+	__u32 change;
+
+	if (!choose_vip(p, &quote->source, &quote->destination, reply, &vip))
+		return VERDICT_PASS_DIRECT;
+	nexthop = find_client_nexthop(p);
+	if (!nexthop)
+		return VERDICT_DROP_NO_ROUTE;
+	if (is_own(p, nexthop))
+		return VERDICT_PASS_DIRECT;
+	verdict = choose_way(p, nexthop, ways);
+	if (is_end(verdict))
+		return verdict;
+	change = rewrite_quote(p, quote, 1, &vip.address, vip.port);
+	if (is_same_address(&p->source.address, &quote->destination.address))
+		rewrite_message(p, 0, &vip.address, change);
+	else
+		rewrite_message(p, 0, &p->source.address, change);
+	if (is_leaving(verdict, ways))
+		address_frame(p, nexthop);
+	return verdict;
+}
+
+static __always_inline enum verdict handle_error(struct packet *p)
+{
+	struct quote quote = {};
+	struct service *service;
+	struct reply *reply;
+
+	if (!parse_quote(p, &quote))
+		return VERDICT_PASS_OTHER;
+	service = find_service(&quote.source);
+	if (service && is_same_address(&quote.source.address, &p->destination.address))
+		return forward_error(p, &quote, service);
+	reply = find_reply(&quote.destination);
+	if (reply && is_same_address(&quote.source.address, &p->destination.address))
+		return answer_error(p, &quote, reply);
+	return VERDICT_PASS_OTHER;
+}
+
+static __always_inline enum verdict handle_echo(struct packet *p)
+{
+	__u32 ingress = p->ctx->ingress_ifindex;
+
+	if (p->settings->passes_echo)
+		return VERDICT_PASS_OTHER;
+	if (!is_vip_of(p, IPPROTO_TCP) && !is_vip_of(p, IPPROTO_UDP))
+		return VERDICT_PASS_OTHER;
+	if (is_bad_source(p))
+		return VERDICT_DROP_BAD_SOURCE;
+	p->egress = ingress;
+	switch (choose_way_back(ingress)) {
+	case NEXTHOP_TRANSMIT:
+		answer_echo(p);
+		return VERDICT_ECHO_TRANSMIT;
+	case NEXTHOP_REDIRECT:
+		answer_echo(p);
+		return VERDICT_ECHO_REDIRECT;
+	default: /* the stack answers for addresses that it has */
+		return VERDICT_PASS_OTHER;
+	}
+}
+
+static __always_inline enum verdict handle_message(struct packet *p)
+{
+	if (parse_ip(p) != L3_KIND_WHOLE)
+		return VERDICT_PASS_OTHER;
+	if (p->l3_header_size != (p->is_ipv6 ? sizeof(*p->ipv6) : sizeof(*p->ipv4)))
+		return VERDICT_PASS_OTHER;
+	p->l4 = find_l3(p) + (p->is_ipv6 ? sizeof(*p->ipv6) : sizeof(*p->ipv4));
+	switch (parse_icmp(p)) {
+	case ICMP_KIND_ECHO:
+		return handle_echo(p);
+	case ICMP_KIND_ERROR:
+		return handle_error(p);
+	case ICMP_KIND_OTHER:
+		break;
+	}
+	return VERDICT_PASS_OTHER;
+}
+
+#endif

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The ends of a journey: which way out, and what the frame needs for it. */
+#ifndef XDPLB_SEND_H
+#define XDPLB_SEND_H
+
+#include "ip.h"
+#include "nexthop.h"
+#include "packet.h"
+#include "toobig.h"
+
+/* The verdicts of one direction, by the way the packet takes. */
+struct ways {
+	enum verdict transmit, redirect, stack, local;
+};
+
+static __always_inline struct ways list_forward_ways(void)
+{
+	return (struct ways){VERDICT_FORWARD_TRANSMIT, VERDICT_FORWARD_REDIRECT,
+			     VERDICT_FORWARD_STACK, VERDICT_FORWARD_LOCAL};
+}
+
+static __always_inline struct ways list_reply_ways(void)
+{
+	return (struct ways){VERDICT_REPLY_TRANSMIT, VERDICT_REPLY_REDIRECT, VERDICT_REPLY_STACK,
+			     VERDICT_REPLY_LOCAL};
+}
+
+/* Whether the verdict ends the journey before anything is rewritten. */
+static __always_inline bool is_end(enum verdict verdict)
+{
+	return verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE;
+}
+
+static __always_inline bool is_leaving(enum verdict verdict, struct ways ways)
+{
+	return verdict == ways.transmit || verdict == ways.redirect;
+}
+
+static __always_inline enum verdict choose_way(const struct packet *p,
+					       const struct nexthop *nexthop, struct ways ways)
+{
+	bool is_expired = read_ttl(p) <= 1;
+
+	switch (choose_action(p, nexthop)) {
+	case NEXTHOP_TRANSMIT:
+		return is_expired ? VERDICT_PASS_TTL : ways.transmit;
+	case NEXTHOP_REDIRECT:
+		return is_expired ? VERDICT_PASS_TTL : ways.redirect;
+	case NEXTHOP_STACK:
+		return is_expired ? VERDICT_PASS_TTL : ways.stack;
+	case NEXTHOP_LOCAL:
+		return ways.local;
+	case NEXTHOP_UNKNOWN:
+	case NEXTHOP_NONE:
+		break;
+	}
+	return VERDICT_DROP_NO_ROUTE;
+}
+
+static __always_inline void set_macs(struct packet *p, const struct nexthop *nexthop)
+{
+	copy_mac(p->eth->h_dest, nexthop->destination_mac);
+	copy_mac(p->eth->h_source, nexthop->source_mac);
+}
+
+/* Ethernet and TTL, for a packet that leaves without the stack's help. */
+static __always_inline void address_frame(struct packet *p, const struct nexthop *nexthop)
+{
+	p->egress = nexthop->ifindex;
+	lower_ttl(p);
+	set_macs(p, nexthop);
+}
+
+/* Tells the sender which size would fit, out of the interface where the packet came in. */
+static __always_inline enum verdict tell_too_big(struct packet *p, __u32 mtu)
+{
+	__u32 ingress = p->ctx->ingress_ifindex;
+	enum nexthop_action back = choose_way_back(ingress);
+
+	if (p->l2_size != UNTAGGED || (back != NEXTHOP_TRANSMIT && back != NEXTHOP_REDIRECT))
+		return VERDICT_DROP_NO_NEXTHOP;
+	p->egress = ingress;
+	if (!(p->is_ipv6 ? tell_too_big_ipv6(p->ctx, mtu) : tell_too_big_ipv4(p->ctx, mtu)))
+		return VERDICT_DROP_NO_ROOM;
+	return back == NEXTHOP_TRANSMIT ? VERDICT_TOO_BIG_TRANSMIT : VERDICT_TOO_BIG_REDIRECT;
+}
+
+/* The verdict on a packet that only XDP can send: the stack would take it for its own. */
+static __always_inline enum verdict choose_forward(struct packet *p, const struct nexthop *nexthop)
+{
+	p->egress = nexthop->ifindex;
+	switch (choose_exit(p, nexthop)) {
+	case NEXTHOP_TRANSMIT:
+		return VERDICT_FORWARD_TRANSMIT;
+	case NEXTHOP_REDIRECT:
+		return VERDICT_FORWARD_REDIRECT;
+	case NEXTHOP_UNKNOWN:
+	case NEXTHOP_STACK:
+	case NEXTHOP_LOCAL:
+	case NEXTHOP_NONE:
+		break;
+	}
+	return VERDICT_DROP_NO_NEXTHOP;
+}
+
+#endif
