@@ -8,7 +8,8 @@
 enum frame_kind {
 	FRAME_KIND_IPV4,
 	FRAME_KIND_IPV6,
-	FRAME_KIND_ICMP, /* of either family */
+	FRAME_KIND_ICMP,
+	FRAME_KIND_ICMPV6,
 	FRAME_KIND_OTHER,
 };
 
@@ -53,7 +54,7 @@ static __always_inline enum frame_kind sort_frame(struct xdp_md *ctx, __u32 *l2_
 	if (protocol == bpf_htons(ETH_P_IP))
 		return l3[9] == IPPROTO_ICMP ? FRAME_KIND_ICMP : FRAME_KIND_IPV4;
 	if (protocol == bpf_htons(ETH_P_IPV6))
-		return l3[6] == IPPROTO_ICMPV6 ? FRAME_KIND_ICMP : FRAME_KIND_IPV6;
+		return l3[6] == IPPROTO_ICMPV6 ? FRAME_KIND_ICMPV6 : FRAME_KIND_IPV6;
 	return FRAME_KIND_OTHER;
 }
 

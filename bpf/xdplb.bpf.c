@@ -104,21 +104,15 @@ static __noinline enum verdict handle_ipv6(struct xdp_md *ctx, __u32 l2_size, __
 	return verdict;
 }
 
-static __always_inline bool is_version_6(const struct packet *p)
-{
-	const __u8 *first = find_network_header(p);
-
-	return (void *)(first + 1) <= p->end && *first >> 4 == 6;
-}
-
-static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 l2_size, __u32 *egress)
+static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 l2_size, bool is_ipv6,
+					   __u32 *egress)
 {
 	struct packet packet = {};
 	enum verdict verdict;
 
 	if (!begin_packet(&packet, ctx, l2_size))
 		return VERDICT_PASS_OTHER;
-	if (is_version_6(&packet)) {
+	if (is_ipv6) { /* a constant in each copy of the code */
 		packet.is_ipv6 = true;
 		verdict = handle_message(&packet);
 	} else {
@@ -143,7 +137,10 @@ int xdplb(struct xdp_md *ctx)
 		verdict = handle_ipv6(ctx, l2_size, &egress);
 		break;
 	case FRAME_KIND_ICMP:
-		verdict = handle_icmp(ctx, l2_size, &egress);
+		verdict = handle_icmp(ctx, l2_size, false, &egress);
+		break;
+	case FRAME_KIND_ICMPV6:
+		verdict = handle_icmp(ctx, l2_size, true, &egress);
 		break;
 	case FRAME_KIND_OTHER:
 		break;
