@@ -43,6 +43,7 @@ from reconciler.tables import (
     Settings,
     SlotWords,
     Tables,
+    list_extents,
     ring_extents,
     unpack_slots,
 )
@@ -200,7 +201,7 @@ class _Compiler:
     def _assign_extents(self) -> dict[str, slice]:
         """Rings keep their place; a new one never overlaps a live one, wanted or not."""
         live = ring_extents(self.observed)
-        taken = list(live.values())
+        taken = list_extents(self.observed)
         extents = {}
         for name, service in self.services.items():
             extent = live.get(self.service_ids[name])

@@ -20,6 +20,10 @@ def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iter
     seeds = [r["settings"]["hash_seed"] for r in (observed, desired) if "settings" in r]
     if len(set(seeds)) == 2 and _services(observed):
         yield "the hash seed changes (hash_seed, or name): every flow would move"
+    for address in sorted({*observed} & {*desired}):
+        before, after = observed[address], desired[address]
+        if before.get("affinity") != after.get("affinity"):
+            yield f"service {after['name']}: another affinity moves every flow"
     for service in sorted(_services(observed)):
         present = _live_backends(observed, service)
         kept = present & _live_backends(desired, service)

@@ -28,11 +28,18 @@ def hold_lock(folder: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _acquire(fd, folder, timeout_s)
-        if not os.path.samestat(os.fstat(fd), os.stat(folder)):
+        if not _is_still_there(fd, folder):
             raise Locked(f"{folder.name} was taken down meanwhile", remedy="run it again")
         yield
     finally:
         os.close(fd)
+
+
+def _is_still_there(fd: int, folder: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(folder))
+    except FileNotFoundError:
+        return False
 
 
 def _acquire(fd: int, folder: Path, timeout_s: float) -> None:

@@ -53,7 +53,7 @@ class Loop:
         self.options = options or LoopOptions()
         self.config: Config = first.config  # the last good one
         self._wanted: Config = first.config  # the last valid one
-        self._file_sha256 = first.config.sha256
+        self._file_sha256: str | None = first.config.sha256  # None: not looked at
         self._stamp: Stamp = None
         self._wake = threading.Event()
         self._stopping = False
@@ -75,7 +75,7 @@ class Loop:
     def reload(self) -> None:
         """Look at the file now, and make a pass, changed or not."""
         self._look_at_file = True
-        self._file_sha256 = ""
+        self._file_sha256 = None
         self._wake.set()
 
     @contextmanager
@@ -200,7 +200,7 @@ class Loop:
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
         self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)
-        if self._file_sha256 in (config.sha256, ""):
+        if self._file_sha256 == config.sha256:
             self._attempt = self._good
         self._tell()
         log_outcome(outcome)
@@ -222,6 +222,7 @@ class Loop:
             if drift and len(drift) == len(proposal.changes):
                 self._show_drift(drift)
                 return Outcome(proposal)
+        self._shown_drift = ""
         return self.instance.reconcile(config, allow_large_change=self.options.allow_large_change)
 
     def _show_drift(self, drift: list[str]) -> None:

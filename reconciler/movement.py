@@ -38,11 +38,11 @@ def move_slots(
     """
     backend, previous = unpack_slots(words)
     if is_window_over:
-        settled = np.zeros_like(previous)
-        pinned_on = np.where(previous != 0, backend, settled)
+        # A slot that leads nowhere has only its previous backend left: it waits.
+        pinned_on = np.where((previous != 0) & (backend != 0), backend, previous)
         if occupied is not None:
             done = (previous == backend) & ~occupied
-            pinned_on = np.where(done, settled, pinned_on)
+            pinned_on = np.where(done, np.uint16(0), pinned_on)
         previous = pinned_on
     moved = target != backend
     # Inside a window every flow of `backend` is remembered since its SYN, so the

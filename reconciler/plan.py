@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from reconciler.tables import SlotWords, Tables
+from reconciler.tables import SlotWords, Tables, list_extents
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,10 @@ Plan: TypeAlias = tuple[Operation, ...]
 
 # What is referred to comes before what refers to it. A live slot is retargeted
 # before the reply of its old backend goes, and after the new backend's has come.
-_PUT_BEFORE_SLOTS = ("settings", "interfaces", "service_info", "backend_info", "backends")
+_PUT_BEFORE_SLOTS = (
+    *("settings", "interfaces", "service_info", "backend_info"),
+    *("nat_replies", "backends"),  # whoever can get packets can answer them
+)
 _PUT_AFTER_SLOTS = ("services", "attachments")
 _DROP_BEFORE_SLOTS = ("attachments", "services")
 _DROP_AFTER_SLOTS = ("nat_replies", "backends", "backend_info", "service_info", "interfaces")
@@ -79,11 +82,11 @@ def diff(desired: Tables, observed: Tables) -> Plan:
 
 
 def _diff(desired: Tables, observed: Tables) -> Iterator[Operation]:
-    for table in (*_PUT_BEFORE_SLOTS, "nat_replies"):
+    for table in _PUT_BEFORE_SLOTS:
         yield from _puts(table, desired, observed)
     changed = _changed_slots(desired, observed)
-    live = changed[desired.slots[changed] != 0]
-    freed = changed[desired.slots[changed] == 0]
+    is_owned = _find_owned(desired)[changed]
+    live, freed = changed[is_owned], changed[~is_owned]
     yield from _store(desired, live)
     for table in _PUT_AFTER_SLOTS:
         yield from _puts(table, desired, observed)
@@ -95,6 +98,14 @@ def _diff(desired: Tables, observed: Tables) -> Iterator[Operation]:
     for table in ("settings", "meta"):
         yield from _drops(table, desired, observed)
     yield from _puts("meta", desired, observed)
+
+
+def _find_owned(tables: Tables) -> NDArray[np.bool_]:
+    """Which slots belong to the ring of some service."""
+    owned = np.zeros(tables.slots.size, np.bool_)
+    for extent in list_extents(tables):
+        owned[extent] = True
+    return owned
 
 
 def _puts(table: str, desired: Tables, observed: Tables) -> Iterator[Operation]:

@@ -107,6 +107,12 @@ def propose(
             environment.program_sha256,
         )
         desired = replace(desired, meta={0: meta})
+    elif observed.generation and observed.meaning_sha256 != digest_meaning(config):
+        # It asks for what is there already; drift is told by what was asked last.
+        meta = observed.meta[0]._replace(
+            config_sha256=config.sha256, meaning_sha256=digest_meaning(config)
+        )
+        desired = replace(desired, meta={0: meta})
     return Proposal(
         config,
         desired,
@@ -114,7 +120,9 @@ def propose(
         diff(desired, observed),
         changes,
         ring_changes,
-        find_objection(config.safety, list_resources(desired), list_resources(observed)),
+        find_objection(config.safety, list_resources(desired), list_resources(observed))
+        if changes
+        else None,
         find_advice(config, environment, observed),
     )
 

@@ -203,6 +203,15 @@ def unpack_slots(words: SlotWords) -> tuple[NDArray[np.uint16], NDArray[np.uint1
     return pairs[:, 0], pairs[:, 1]
 
 
+def list_extents(tables: Tables) -> list[slice]:
+    """Return the slots of every ring that some VIP leads to, each once.
+
+    A writer that was killed in the middle may leave a service on two of them.
+    """
+    extents = {(row.ring_offset, row.ring_size) for row in tables.services.values()}
+    return [slice(offset, offset + size) for offset, size in sorted(extents) if size]
+
+
 def ring_extents(tables: Tables) -> dict[int, slice]:
     """Return the slots each service id owns."""
     return {

@@ -10,6 +10,7 @@ from typing import Any
 from reconciler.config_file import STANDARD_INPUT_NAME
 from reconciler.diagnostics import Diagnostic
 from reconciler.diagnostics import to_json as diagnostics_to_json
+from reconciler.errors import NoInput
 from reconciler.proposal import Change, Proposal, RingChange
 
 FORMAT_VERSION = "1.0"
@@ -72,8 +73,16 @@ def summarise(changes: Iterable[Change]) -> dict[str, int]:
 
 
 def write_json(document: dict[str, Any], path: Path) -> None:
-    """Write a document to a file."""
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    """Write a document to a file.
+
+    Raises:
+        NoInput: it can't be written there.
+    """
+    try:
+        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        message = f"cannot write {path}: {error.strerror}"
+        raise NoInput(message, remedy="name a file in a folder that is there") from None
 
 
 def render_plan(proposal: Proposal, against: str | None = None) -> str:

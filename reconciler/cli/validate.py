@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import click
 
 from reconciler import diagnostics
+from reconciler.cli import options
 from reconciler.config import Parsed, codes, parse
 from reconciler.config.text import decode_leniently
 from reconciler.config_file import default_config_path, name_config, read_config
@@ -40,8 +41,16 @@ class Result:
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing about valid files.")
+@options.verbose_option
 @click.pass_context
-def validate(ctx: click.Context, files: tuple[str, ...], form: str, quiet: bool) -> None:
+def validate(
+    ctx: click.Context,
+    *,
+    files: tuple[str, ...],
+    form: str,
+    quiet: bool,
+    verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
+) -> None:
     """Check syntax, schema and meaning of configuration files.
 
     Every problem is shown with its place. Exits 0 when all files are valid, 78

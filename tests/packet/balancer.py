@@ -9,19 +9,23 @@ and what it returns; nothing is transmitted.
 from __future__ import annotations
 
 import ctypes as ct
+import dataclasses
 import enum
+import functools
 import itertools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scapy.packet import Packet
 
 from reconciler import abi, netlink
 from reconciler.abi import Verdict
@@ -34,14 +38,19 @@ from reconciler.environment import Environment, InterfaceFacts
 from reconciler.flowhash import choose_slot
 from reconciler.lab.lab import sweep_stale
 from reconciler.lab.namespaces import add_namespaces, delete_namespaces, entered, make_tag, run_tool
-from reconciler.model import Config, Protocol, Service
+from reconciler.model import Config, Forwarding, IPAddress, Protocol, Service
 from reconciler.plan import Put, Store, diff
-from reconciler.tables import InterfaceRow, Tables, pack_slots, unpack_slots
+from reconciler.tables import Tables, pack_slots, unpack_slots
 
-from . import network
+from . import network, services
+from .packets import in_family
 
 # Far from the laboratories' own counters, which start at 0.
 _counter = itertools.count(1000)
+
+# The kernel runs a frame in zeroed memory (net/bpf/test_run.c: bpf_test_init). Metadata
+# lies where headers grow into, and stays there when they do: so it is not zero.
+POISON = bytes(range(0xA1, 0xA1 + 80))
 
 
 class Action(enum.IntEnum):
@@ -65,7 +74,7 @@ _ACTIONS = {
 
 def expected_action(verdict: Verdict) -> Action:
     """The action that a verdict is turned into."""
-    kind, _, way = verdict.name.partition("_")
+    kind, *_, way = verdict.name.split("_")
     if kind in ("PASS", "DROP"):
         return Action[kind]
     return _ACTIONS[way]
@@ -80,16 +89,21 @@ class Outcome:
     frame: bytes
 
     @property
-    def destination(self) -> str:
-        """Where it goes now, as ADDRESS:PORT; for IPv4 without options."""
-        port = int.from_bytes(self.frame[36:38], "big")
-        return f"{'.'.join(map(str, self.frame[30:34]))}:{port}"
+    def destination(self) -> tuple[IPAddress, int]:
+        """Where it goes now: address and port. No options, no extension headers."""
+        return self._read_end(1)
 
     @property
-    def source(self) -> str:
-        """Where it seems to come from now, as ADDRESS:PORT; for IPv4 without options."""
-        port = int.from_bytes(self.frame[34:36], "big")
-        return f"{'.'.join(map(str, self.frame[26:30]))}:{port}"
+    def source(self) -> tuple[IPAddress, int]:
+        """Where it seems to come from now."""
+        return self._read_end(0)
+
+    def _read_end(self, end: int) -> tuple[IPAddress, int]:
+        start, size = (26, 4) if self.frame[14] >> 4 == 4 else (22, 16)
+        at, port = start + end * size, start + 2 * size + 2 * end
+        return ip_address(self.frame[at : at + size]), int.from_bytes(
+            self.frame[port : port + 2], "big"
+        )
 
 
 class _XdpMd(ct.Structure):
@@ -109,7 +123,11 @@ class _XdpMd(ct.Structure):
 
 
 class Balancer:
-    """A loaded program, its maps and the network around them."""
+    """A loaded program, its maps and the network around them.
+
+    `family` is that of the packets of `send` and of whoever is named: names and
+    addresses are those of IPv4, and mean their twins where it is 6.
+    """
 
     def __init__(self, namespace: str, folder: Path) -> None:
         self.namespace = namespace
@@ -117,8 +135,10 @@ class Balancer:
         self.libbpf = self.dataplane.libbpf
         self.base = Tables()
         self.config: Config
+        self.family = 4
         self.ifindexes = _read_ifindexes(namespace)
         self._depth = 0
+        self._is_changed = False
         self._program_fd = -1
         self._counts = np.zeros(len(Verdict), np.uint64)
         self._room = ct.create_string_buffer(4096)
@@ -161,24 +181,31 @@ class Balancer:
 
     def _look_around(self, config: Config) -> Environment:
         facts = {
-            name: InterfaceFacts(self.ifindexes[name], (), transmits=True, redirects=True)
+            name: InterfaceFacts(
+                self.ifindexes[name],
+                tuple(network.locate(network.OWN[name], family) for family in network.FAMILIES),
+                transmits=True,
+                redirects=True,
+            )
             for name in config.interfaces
         }
         return Environment(facts, netlink.read_ticks_per_second(), read_program()[1])
 
     def restore(self) -> None:
         """Put the maps back to what `apply` made of them, and forget every flow."""
-        for operation in diff(self.base, self.dataplane.read()):
-            self.dataplane.write(operation)
+        if self._is_changed:
+            for operation in diff(self.base, self.dataplane.read()):
+                self.dataplane.write(operation)
+            self._is_changed = False
         for name in ("flows", "pending"):
             keys, _ = self.libbpf.read_all(self.fd(name))
             size = abi.FLOW_KEY.itemsize
             for start in range(0, len(keys), size):
                 self.libbpf.delete(self.fd(name), keys[start : start + size], "cannot forget")
-        self._zero("direct_seen", range(len(self.base.backends) + 1))
+        self._zero("direct_seen", {row.backend for row in self.base.nat_replies.values()})
         self._counts = self.read_counts()
 
-    def _zero(self, name: str, indexes: range) -> None:
+    def _zero(self, name: str, indexes: Iterable[int]) -> None:
         size = abi.MAPS[name][1].itemsize * self.libbpf.count_cpus()
         for index in indexes:
             key = index.to_bytes(4, "little")
@@ -189,41 +216,71 @@ class Balancer:
         return self.dataplane._fd(name)
 
     @contextmanager
+    def row(self, table: str, key: Any, row: Any) -> Iterator[None]:
+        """Another row while the block runs; every next hop is looked up again."""
+        before = self.base.rows(table)[key]
+        self.forget_ways()
+        self.dataplane.write(Put(table, key, row))
+        yield
+        self.dataplane.write(Put(table, key, before))
+        self.forget_ways()
+
+    @contextmanager
     def interface(self, name: str, *, transmits: bool, redirects: bool) -> Iterator[None]:
         """An interface that can do less, or more, while the block runs."""
-        self.forget_ways()
-        row = InterfaceRow(transmits, redirects)
-        self.dataplane.write(Put("interfaces", self.ifindexes[name], row))
-        yield
-        self.forget_ways()
+        number = self.ifindexes[name]
+        before = self.base.interfaces[number]
+        row = before._replace(transmits=transmits, redirects=redirects)
+        with self.row("interfaces", number, row):
+            yield
+
+    @contextmanager
+    def tunnel(self, **changes: Any) -> Iterator[None]:
+        """Other tunnel settings while the block runs."""
+        before = self.base.settings[0]
+        tunnel = dataclasses.replace(before.tunnel, **changes)
+        with self.row("settings", 0, before._replace(tunnel=tunnel)):
+            yield
 
     def forget_ways(self) -> None:
         """Have every next hop looked up again."""
-        self._zero("backend_nexthops", range(len(self.base.backends) + 1))
-        _, _, places = self.libbpf.map_info(self.fd("client_nexthops"))
-        self._zero("client_nexthops", range(places))
+        cpus = self.libbpf.count_cpus()
+        for name in ("backend_nexthops", "client_nexthops"):
+            size = abi.NEXTHOP.itemsize * cpus
+            _, values = self.libbpf.read_all(self.fd(name), size)
+            expires = np.frombuffer(values, abi.NEXTHOP)["expires"].reshape(-1, cpus)
+            self._zero(name, np.flatnonzero(expires.any(axis=1)).tolist())
 
     # --- who is who ---
 
     def backend_id(self, name: str) -> int:
         """The id of a backend; names are unique in these configurations."""
-        return next(i for i, info in self.base.backend_info.items() if info.name == name)
+        named = services.name_in_family(name, self.family)
+        return next(i for i, info in self.base.backend_info.items() if info.name == named)
 
-    def backend_names(self) -> dict[tuple[str, Protocol], str]:
-        """Backends' names by ADDRESS:PORT and protocol."""
+    @functools.cached_property
+    def backend_names(self) -> dict[tuple[tuple[IPAddress, int], Protocol], str]:
+        """nat backends' names, by (address, port) and protocol."""
         return {
-            (f"{backend.address}:{backend.port}", service.protocol): backend.name
+            ((backend.address, backend.port), service.protocol): backend.name.removesuffix("-6")
             for service in self.config.services
             for backend in service.backends
+            if service.forwarding is Forwarding.NAT
         }
+
+    def locate(self, address: str) -> IPAddress:
+        """The address that somebody has in this family."""
+        return network.locate(address, self.family)
 
     def service(self, name: str) -> Service:
         """A service of the configuration."""
-        return next(service for service in self.config.services if service.name == name)
+        named = services.name_in_family(name, self.family)
+        return next(service for service in self.config.services if service.name == named)
 
     def ring(self, name: str) -> slice:
         """The slots that a service owns."""
-        number = next(i for i, info in self.base.service_info.items() if info.name == name)
+        named = services.name_in_family(name, self.family)
+        number = next(i for i, info in self.base.service_info.items() if info.name == named)
         row = next(row for row in self.base.services.values() if row.ring_size and row.id == number)
         return slice(row.ring_offset, row.ring_offset + row.ring_size)
 
@@ -241,12 +298,14 @@ class Balancer:
         count = ring.stop - ring.start
         ids = [self.backend_id(name) if name else 0 for name in (backend, previous or "")]
         now, before = (np.full(count, number, np.uint16) for number in ids)
+        self._is_changed = True
         self.dataplane.write(Store(np.arange(ring.start, ring.stop), pack_slots(now, before)))
 
     def change_backend(self, name: str, **changes: Any) -> None:
         """Write a backend's row anew."""
         number = self.backend_id(name)
         row = self.base.backends[number]._replace(**changes)
+        self._is_changed = True
         self.dataplane.write(Put("backends", number, row))
 
     def read_flows(self, name: str = "flows") -> Any:
@@ -273,10 +332,16 @@ class Balancer:
         """How many packets got each verdict so far, shape (verdicts,)."""
         return self.dataplane.read_counters("verdicts")
 
-    def run(self, frame: bytes, interface: str = network.FRONT) -> Outcome:
+    def send(self, packet: Packet, interface: str = network.FRONT) -> Outcome:
+        """Run a packet, which is written in IPv4, in this family."""
+        return self.run(bytes(in_family(packet, self.family)), interface)
+
+    def run(
+        self, frame: bytes, interface: str = network.FRONT, before: bytes = POISON
+    ) -> Outcome:
         """Put one frame through the program; see that it got one verdict and its action."""
         with self.inside():
-            action, out = self.run_uncounted(frame, interface)
+            action, out = self.run_uncounted(frame, interface, before)
         counts = self.read_counts()
         risen = (counts - self._counts).astype(int).tolist()
         self._counts = counts
@@ -285,17 +350,27 @@ class Balancer:
         assert action is expected_action(verdict)
         return Outcome(verdict, action, out)
 
-    def run_uncounted(self, frame: bytes, interface: str = network.FRONT) -> tuple[Action, bytes]:
+    def run_uncounted(
+        self, frame: bytes, interface: str = network.FRONT, before: bytes = POISON
+    ) -> tuple[Action, bytes]:
         """Put one frame through the program; the caller is inside.
+
+        Args:
+            frame: from the Ethernet header on.
+            interface: where it comes in.
+            before: what lies before it in memory, a multiple of 4 bytes.
 
         Raises:
             KernelRefused: the frame is shorter than an Ethernet header.
         """
-        context = _XdpMd(data_end=len(frame), ingress_ifindex=self.ifindexes[interface])
+        data = before + frame
+        context = _XdpMd(
+            data=len(before), data_end=len(data), ingress_ifindex=self.ifindexes[interface]
+        )
         options = TestRunOpts(
             sz=ct.sizeof(TestRunOpts),
-            data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p),
-            data_size_in=len(frame),
+            data_in=ct.cast(ct.c_char_p(data), ct.c_void_p),
+            data_size_in=len(data),
             data_out=ct.addressof(self._room),
             data_size_out=len(self._room),
             ctx_in=ct.addressof(context),
@@ -304,7 +379,7 @@ class Balancer:
         )
         result = self.libbpf.library.bpf_prog_test_run_opts(self._program_fd, ct.byref(options))
         self.libbpf.check(result, "the kernel does not run the frame")
-        return Action(options.retval), self._room[: options.data_size_out]
+        return Action(options.retval), self._room[len(before) : options.data_size_out]
 
 
 def _read_ifindexes(namespace: str) -> dict[str, int]:

@@ -6,6 +6,7 @@ import pytest
 
 from reconciler.model import Protocol
 
+from . import network
 from .balancer import Balancer, running_balancer
 from .services import make_test_config
 
@@ -19,8 +20,14 @@ def _running() -> Iterator[Balancer]:
 @pytest.fixture
 def balancer(_running: Balancer) -> Balancer:
     """A balancer on which nothing has happened yet."""
+    _running.family = 4
     _running.restore()
     return _running
+
+
+@pytest.fixture(params=network.FAMILIES, ids=lambda family: f"ipv{family}")
+def family(request: pytest.FixtureRequest) -> int:
+    return request.param
 
 
 @pytest.fixture(params=Protocol, ids=lambda protocol: protocol.name.lower())

@@ -1,7 +1,11 @@
-"""The services that the cases are about; each once for TCP and once for UDP."""
+"""The services that the cases are about: each for TCP and for UDP, over IPv4 and IPv6.
+
+A VIP stands for what is behind it. `in_mode` is the VIP of the same by another mode.
+"""
 
 from __future__ import annotations
 
+import enum
 from ipaddress import IPv4Address
 
 from reconciler.model import (
@@ -32,6 +36,35 @@ SHARED, SHARED_TOO, TRIO, PROHIBITED, UNREACHABLE = map(_vip, range(90, 95))
 
 # A TCP service only, so that UDP to its VIP is nobody's.
 TCP_ONLY = _vip(95)
+
+
+class Mode(enum.IntEnum):
+    """How packets get to a backend; MIXED is a tunnel of the other family."""
+
+    NAT = 0
+    L2DSR = 1
+    IPIP = 2
+    IPIP_MIXED = 3
+    GUE = 4
+    GUE_MIXED = 5
+
+    @property
+    def forwarding(self) -> Forwarding:
+        """What the configuration calls it."""
+        return Forwarding[self.name.removesuffix("_MIXED")]
+
+    def outer_family(self, family: int) -> int:
+        """The family of the backend's address, for a VIP of `family`."""
+        return 10 - family if self.name.endswith("_MIXED") else family
+
+
+TUNNELS = (Mode.IPIP, Mode.IPIP_MIXED, Mode.GUE, Mode.GUE_MIXED)
+
+
+def in_mode(vip: str, mode: Mode) -> str:
+    """The VIP of the service that is like the one at `vip`, by another mode."""
+    return str(IPv4Address(vip) + 256 * mode)
+
 
 PLAIN_BACKEND = "10.0.0.11"
 SHARED_BACKEND = "10.0.0.20"
@@ -73,24 +106,43 @@ _BACKENDS = {
 }
 
 
+# What there is by every mode; the rest is about what only nat does.
+_IN_EVERY_MODE = (
+    *(PLAIN, ONE_ARM, NARROW, UNRESOLVED, BLACKHOLE, HERE, DULL, EMPTY),
+    *(TRIO, PROHIBITED, UNREACHABLE),
+)
+
+
 def name_service(vip: str, protocol: Protocol) -> str:
-    """The name of the service at a VIP."""
-    return f"{vip.rpartition('.')[2]}-{protocol.name.lower()}"
+    """The name of the IPv4 service at a VIP."""
+    return f"{vip.partition('.')[2].partition('.')[2]}-{protocol.name.lower()}"
 
 
-def _make(vip: str, protocol: Protocol) -> Service:
+def name_in_family(name: str, family: int) -> str:
+    """The name of what has this one over IPv4."""
+    return name if family == 4 else f"{name}-6"
+
+
+def _make(vip: str, mode: Mode, protocol: Protocol, family: int) -> Service:
     state = BackendState.MAINT if vip == EMPTY else BackendState.READY
-    port = BACKEND_PORT[vip]
+    suffix = protocol.name.lower() + ("" if mode is Mode.NAT else f"-{mode.name.lower()}")
+    outer = mode.outer_family(family)
     backends = tuple(
-        Backend(f"{name}-{protocol.name.lower()}", IPv4Address(address), port, state=state)
+        Backend(
+            name_in_family(f"{name}-{suffix}", family),
+            network.locate(address, outer),
+            BACKEND_PORT[vip],
+            state=state,
+        )
         for name, address in _BACKENDS[vip].items()
     )
+    there = in_mode(vip, mode)
     return Service(
-        name_service(vip, protocol),
-        IPv4Address(vip),
+        name_in_family(name_service(there, protocol), family),
+        network.locate(there, family),
         VIP_PORT,
         protocol,
-        Forwarding.NAT,
+        mode.forwarding,
         Affinity.CLIENT if vip == STICKY else Affinity.FLOW,
         RING_SIZE,
         60.0,
@@ -107,6 +159,13 @@ def make_config(services: tuple[Service, ...], limits: Limits) -> Config:
 
 def make_test_config() -> Config:
     """All of the above."""
-    services = [_make(vip, protocol) for vip in _BACKENDS for protocol in Protocol]
-    wanted = [s for s in services if s.name != name_service(TCP_ONLY, Protocol.UDP)]
-    return make_config(tuple(wanted), Limits(64, 128, 16_384, 2048))
+    nowhere = (TCP_ONLY, Mode.NAT, Protocol.UDP)
+    wanted = [
+        (vip, mode, protocol)
+        for mode in Mode
+        for vip in (_BACKENDS if mode is Mode.NAT else _IN_EVERY_MODE)
+        for protocol in Protocol
+        if (vip, mode, protocol) != nowhere
+    ]
+    services = tuple(_make(*each, family) for family in network.FAMILIES for each in wanted)
+    return make_config(services, Limits(512, 1024, 131_072, 2048))

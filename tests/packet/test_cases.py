@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
-from scapy.layers.inet import ICMP, IP, UDP, IPOption_RR
+from scapy.layers.inet import IP, UDP, IPOption_RR
 from scapy.layers.inet6 import (
     ICMPv6ND_NS,
     ICMPv6ND_RA,
@@ -13,7 +13,7 @@ from scapy.layers.inet6 import (
     ICMPv6NDOptSrcLLAddr,
     IPv6,
 )
-from scapy.layers.l2 import ARP, GRE, LLC, Dot1Q, Ether
+from scapy.layers.l2 import ARP, GRE, LLC, Ether
 from scapy.layers.sctp import SCTP
 from scapy.packet import Packet, Raw
 
@@ -24,6 +24,7 @@ from . import network, services
 from .packets import (
     TO_BALANCER,
     from_backend,
+    in_family,
     make_l4,
     rewritten,
     to_backend,
@@ -47,6 +48,11 @@ class Case:
     verdict: Verdict
     out: Packet | None = None
     interface: str = network.FRONT
+
+
+def in_ipv6(case: Case) -> Case:
+    packet, out = (each and in_family(each, 6) for each in (case.packet, case.out))
+    return replace(case, packet=packet, out=out)
 
 
 def from_front(packet: Packet) -> Packet:
@@ -81,8 +87,6 @@ def list_forwarded(p: Protocol) -> list[Case]:
         forwarded("far-client", to_service(p, client=network.FAR_CLIENT)),
         forwarded("client-port-0", to_service(p, client_port=0)),
         forwarded("client-port-65535", to_service(p, client_port=65_535)),
-        forwarded("dont-fragment", to_service(p, ip={"flags": "DF"})),
-        forwarded("evil-bit", to_service(p, ip={"flags": "evil"})),
         *(forwarded(f"tos-{tos:02x}", to_service(p, ip={"tos": tos})) for tos in TOS),
         *(forwarded(f"ttl-{ttl}", to_service(p, ip={"ttl": ttl})) for ttl in (2, 64, 255)),
         Case("padded", pad(to_service(p, payload=b"")), FORWARDED, padded_out(p)),
@@ -105,20 +109,20 @@ def list_forwarded(p: Protocol) -> list[Case]:
         ),
         by_stack("neighbour-unknown", p, services.UNRESOLVED, network.UNRESOLVED),
         by_stack("interface-unlisted", p, services.DULL, network.DULL_BACKEND),
-        by_stack("too-big", p, services.NARROW, network.NARROW, network.NARROW_MTU + 1),
-        Case(
-            "just-fits",
-            fits := of_size(p, services.NARROW, network.NARROW_MTU),
-            FORWARDED,
-            rewritten(
-                fits,
-                dst=(network.NARROW, services.BACKEND_PORT[services.NARROW]),
-                interface=network.BACK,
-                hop="10.0.0.12",
-            ),
-        ),
-        forwarded("just-fits-interface", of_size(p, services.PLAIN, 1500)),
-        by_stack("too-big-for-interface", p, services.PLAIN, services.PLAIN_BACKEND, 1501),
+    ]
+
+
+def list_sizes(p: Protocol, header: int) -> list[Case]:
+    """Around the MTU, for a family with a header of so many bytes."""
+    narrow, wide = network.NARROW_MTU - header + 20, 1500 - header + 20
+    fits = of_size(p, services.NARROW, narrow)
+    there = (network.NARROW, services.BACKEND_PORT[services.NARROW])
+    hop = {"interface": network.BACK, "hop": network.NARROW_GATEWAY}
+    return [
+        Case("just-fits", fits, FORWARDED, rewritten(fits, dst=there, **hop)),
+        by_stack("too-big", p, services.NARROW, network.NARROW, narrow + 1),
+        forwarded("just-fits-interface", of_size(p, services.PLAIN, wide)),
+        by_stack("too-big-for-interface", p, services.PLAIN, services.PLAIN_BACKEND, wide + 1),
     ]
 
 
@@ -173,20 +177,6 @@ def list_replied(p: Protocol) -> list[Case]:
             network.LOOPBACK,
         ),
         Case("reply-ttl-1", from_backend(p, ip={"ttl": 1}), Verdict.PASS_TTL, None, network.BACK),
-        Case(
-            "reply-fragment",
-            from_backend(p, ip={"flags": "MF"}),
-            Verdict.DROP_FRAGMENT,
-            None,
-            network.BACK,
-        ),
-        Case(
-            "reply-options",
-            from_backend(p, ip={"options": [IPOption_RR()]}),
-            Verdict.DROP_IP_OPTIONS,
-            None,
-            network.BACK,
-        ),
         Case("reply-no-route", to_nowhere(p), Verdict.DROP_NO_ROUTE, None, network.BACK),
     ]
 
@@ -217,22 +207,31 @@ def list_segments() -> list[Case]:
     return [*there, *back, replied("reply-syn-ack", from_backend(TCP_, flags="SA"))]
 
 
-def list_datagrams() -> list[Case]:
+def list_datagrams(family: int) -> list[Case]:
+    return [
+        forwarded("checksum-becomes-0", sums_to_zero(to_service, to_backend, family)),
+        replied("reply-checksum-becomes-0", sums_to_zero(from_backend, to_client, family)),
+    ]
+
+
+def list_datagrams_without_checksum() -> list[Case]:
     return [
         forwarded("no-checksum", to_service(UDP_, chksum=0)),
         replied("reply-no-checksum", from_backend(UDP_, chksum=0)),
-        forwarded("checksum-becomes-0", sums_to_zero(to_service, to_backend)),
-        replied("reply-checksum-becomes-0", sums_to_zero(from_backend, to_client)),
         forwarded("shorter-than-the-ip-packet", to_service(UDP_, len=12, chksum=0)),
         replied("reply-shorter-than-the-ip-packet", from_backend(UDP_, len=12, chksum=0)),
     ]
 
 
-def sums_to_zero(make, translate) -> Packet:
+def sums_to_zero(make, translate, family) -> Packet:
     """A datagram that has a checksum of 0 once it is translated, which is sent as 0xffff."""
-    checksum = Ether(bytes(translate(make(UDP_, payload=b"\0\0"))))[UDP].chksum
+
+    def find_checksum(packet):
+        return Ether(bytes(in_family(translate(packet), family)))[UDP].chksum
+
+    checksum = find_checksum(make(UDP_, payload=b"\0\0"))
     packet = make(UDP_, payload=checksum.to_bytes(2, "big"))
-    assert Ether(bytes(translate(packet)))[UDP].chksum == 0xFFFF
+    assert find_checksum(packet) == 0xFFFF
     return packet
 
 
@@ -241,8 +240,6 @@ def sums_to_zero(make, translate) -> Packet:
 
 def list_others(p: Protocol) -> list[Case]:
     away = "203.0.113.9"
-    l4 = make_l4(p, 1, services.VIP_PORT)
-    options = {"options": [IPOption_RR()]}
     cases = {
         "other-port": to_service(p, port=81),
         "port-0": to_service(p, port=0),
@@ -250,6 +247,14 @@ def list_others(p: Protocol) -> list[Case]:
         "own-address": to_service(p, network.OWN_FRONT),
         "reply-of-other-port": from_backend(p, port=9999),
         "backends-other-port": to_service(p, services.PLAIN_BACKEND, port=22),
+    }
+    return [refused(name, OTHER, packet) for name, packet in cases.items()]
+
+
+def list_ipv4_others(p: Protocol) -> list[Case]:
+    away = "203.0.113.9"
+    options = {"options": [IPOption_RR()]}
+    cases = {
         "fragment-elsewhere": to_service(p, away, ip={"flags": "MF"}),
         "later-fragment-elsewhere": to_service(p, away, ip={"frag": 100}),
         "fragment-to-other-port": to_service(p, port=81, ip={"flags": "MF"}),
@@ -259,17 +264,6 @@ def list_others(p: Protocol) -> list[Case]:
         "lengths-elsewhere": to_service(p, away, ip={"len": 2000}),
         "multicast": to_service(p, "224.0.0.251"),
         "broadcast": to_service(p, "255.255.255.255"),
-        "tagged": Ether(**TO_BALANCER[network.FRONT])
-        / Dot1Q(vlan=5)
-        / IP(src=network.CLIENT, dst=services.PLAIN)
-        / l4,
-        "tagged-twice": Ether(**TO_BALANCER[network.FRONT], type=0x88A8)
-        / Dot1Q(vlan=5)
-        / Dot1Q(vlan=6)
-        / IP(src=network.CLIENT, dst=services.PLAIN)
-        / l4,
-        "ipv6": from_front(IPv6(src="2001:db8::2", dst="2001:db8::80") / l4),
-        "mapped-ipv6": from_front(IPv6(src="2001:db8::2", dst=f"::ffff:{services.PLAIN}") / l4),
     }
     return [refused(name, OTHER, packet) for name, packet in cases.items()]
 
@@ -286,9 +280,6 @@ def list_other_protocols() -> list[Case]:
         "gre-fragment": from_front(IP(dst=services.PLAIN, proto=47, frag=8) / Raw(b"x" * 40)),
         "udp-where-tcp-is": to_service(UDP_, services.TCP_ONLY),
         "udp-fragment-where-tcp-is": to_service(UDP_, services.TCP_ONLY, ip={"frag": 5}),
-        "echo-to-vip": from_front(ours / ICMP() / Raw(b"ping")),
-        "echo-elsewhere": from_front(IP(src=network.CLIENT, dst="203.0.113.9") / ICMP()),
-        "unreachable": from_front(ours / ICMP(type=3, code=4) / IP(src=services.PLAIN) / ports),
         "arp-request": Ether(src=here["src"], dst="ff:ff:ff:ff:ff:ff")
         / ARP(psrc=network.CLIENT, pdst=services.PLAIN),
         "arp-reply": Ether(**here) / ARP(op=2, psrc=network.CLIENT, pdst=services.PLAIN),
@@ -300,6 +291,9 @@ def list_other_protocols() -> list[Case]:
         / IPv6(src="fe80::1", dst="ff02::1", hlim=255)
         / ICMPv6ND_RA()
         / ICMPv6NDOptPrefixInfo(prefix="2001:db8::", prefixlen=64),
+        "nd-solicitation-for-a-vip": Ether(**here)
+        / IPv6(src=network.twin(network.CLIENT), dst=network.twin(services.PLAIN), hlim=255)
+        / ICMPv6ND_NS(tgt=network.twin(services.PLAIN)),
         "lldp": Ether(src=here["src"], dst="01:80:c2:00:00:0e", type=0x88CC)
         / Raw(bytes.fromhex("0207040200000001020403666f6f060200780000")),
         "spanning-tree": Ether(src=here["src"], dst="01:80:c2:00:00:00", type=38)
@@ -327,7 +321,27 @@ def list_direct(p: Protocol) -> list[Case]:
 
 
 def list_refused(p: Protocol) -> list[Case]:
+    return [
+        refused("ttl-0", Verdict.PASS_TTL, to_service(p, ip={"ttl": 0})),
+        refused("ttl-1", Verdict.PASS_TTL, to_service(p, ip={"ttl": 1})),
+        refused(
+            "ttl-1-by-stack", Verdict.PASS_TTL, to_service(p, services.UNRESOLVED, ip={"ttl": 1})
+        ),
+        refused(
+            "source-is-the-vip", Verdict.DROP_BAD_SOURCE, to_service(p, client=services.PLAIN)
+        ),
+        refused("no-backend", Verdict.DROP_NO_BACKEND, to_service(p, services.EMPTY)),
+        refused("blackhole", Verdict.DROP_NO_ROUTE, to_service(p, services.BLACKHOLE)),
+        refused("prohibited", Verdict.DROP_NO_ROUTE, to_service(p, services.PROHIBITED)),
+        refused("unreachable", Verdict.DROP_NO_ROUTE, to_service(p, services.UNREACHABLE)),
+    ]
+
+
+def list_ipv4(p: Protocol) -> list[Case]:
+    """What only IPv4's header can say."""
     fragment, options = Verdict.DROP_FRAGMENT, Verdict.DROP_IP_OPTIONS
+    recorded = {"options": [IPOption_RR()]}
+    reply_fragment, reply_options = (from_backend(p, ip=ip) for ip in ({"flags": "MF"}, recorded))
     whole = len(to_service(p)) - len(Ether())
     bad_sources = {
         "zero": "0.0.0.0",
@@ -336,13 +350,16 @@ def list_refused(p: Protocol) -> list[Case]:
         "multicast-last": "239.255.255.255",
         "class-e": "240.0.0.1",
         "broadcast": "255.255.255.255",
-        "the-vip": services.PLAIN,
     }
     return [
+        forwarded("dont-fragment", to_service(p, ip={"flags": "DF"})),
+        forwarded("evil-bit", to_service(p, ip={"flags": "evil"})),
+        Case("reply-fragment", reply_fragment, fragment, None, network.BACK),
+        Case("reply-options", reply_options, options, None, network.BACK),
         refused("first-fragment", fragment, to_service(p, ip={"flags": "MF"})),
         refused("later-fragment", fragment, to_service(p, ip={"flags": "MF", "frag": 8})),
         refused("last-fragment", fragment, to_service(p, ip={"frag": 8191})),
-        refused("options", options, to_service(p, ip={"options": [IPOption_RR()]})),
+        refused("options", options, to_service(p, ip=recorded)),
         refused("options-most", options, to_service(p, ip={"options": b"\1" * 40})),
         *(
             refused(f"ihl-{ihl}", MALFORMED, to_service(p, ip={"ihl": ihl}, payload=b"x" * 60))
@@ -359,19 +376,10 @@ def list_refused(p: Protocol) -> list[Case]:
         refused("total-length-cuts-header", MALFORMED, to_service(p, ip={"len": 27})),
         refused("total-length-beyond", MALFORMED, to_service(p, ip={"len": whole + 1})),
         refused("total-length-most", MALFORMED, to_service(p, ip={"len": 65_535})),
-        refused("ttl-0", Verdict.PASS_TTL, to_service(p, ip={"ttl": 0})),
-        refused("ttl-1", Verdict.PASS_TTL, to_service(p, ip={"ttl": 1})),
-        refused(
-            "ttl-1-by-stack", Verdict.PASS_TTL, to_service(p, services.UNRESOLVED, ip={"ttl": 1})
-        ),
         *(
             refused(f"source-{name}", Verdict.DROP_BAD_SOURCE, to_service(p, client=source))
             for name, source in bad_sources.items()
         ),
-        refused("no-backend", Verdict.DROP_NO_BACKEND, to_service(p, services.EMPTY)),
-        refused("blackhole", Verdict.DROP_NO_ROUTE, to_service(p, services.BLACKHOLE)),
-        refused("prohibited", Verdict.DROP_NO_ROUTE, to_service(p, services.PROHIBITED)),
-        refused("unreachable", Verdict.DROP_NO_ROUTE, to_service(p, services.UNREACHABLE)),
     ]
 
 
@@ -405,6 +413,21 @@ def list_bad_datagrams() -> list[Case]:
 # --- the table ---
 
 
+def list_of(p: Protocol, family: int) -> list[Case]:
+    """What there is in both families, in this one."""
+    cases = [
+        case
+        for make in (list_forwarded, list_replied, list_others, list_direct, list_refused)
+        for case in make(p)
+    ]
+    cases += list_sizes(p, 20 if family == 4 else 40)
+    if p is TCP_:
+        cases += list_segments() + list_bad_segments()
+    else:
+        cases += list_datagrams(family) + list_bad_datagrams()
+    return cases if family == 4 else [in_ipv6(case) for case in cases]
+
+
 def name_cases(prefix: str, cases: list[Case]) -> list[pytest.param]:
     return [pytest.param(case, id=f"{prefix}-{case.name}") for case in cases]
 
@@ -412,12 +435,16 @@ def name_cases(prefix: str, cases: list[Case]) -> list[pytest.param]:
 CASES = [
     *(
         case
+        for family in network.FAMILIES
         for p in Protocol
-        for make in (list_forwarded, list_replied, list_others, list_direct, list_refused)
-        for case in name_cases(p.name.lower(), make(p))
+        for case in name_cases(f"ipv{family}-{p.name.lower()}", list_of(p, family))
     ),
-    *name_cases("tcp", list_segments() + list_bad_segments()),
-    *name_cases("udp", list_datagrams() + list_bad_datagrams()),
+    *(
+        case
+        for p in Protocol
+        for case in name_cases(f"ipv4-{p.name.lower()}", list_ipv4_others(p) + list_ipv4(p))
+    ),
+    *name_cases("ipv4-udp", list_datagrams_without_checksum()),
     *name_cases("other", list_other_protocols()),
 ]
 

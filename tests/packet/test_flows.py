@@ -6,7 +6,7 @@ import random
 from ipaddress import IPv4Address
 
 import pytest
-from scapy.layers.inet import IP
+from scapy.layers.l2 import Ether
 
 from reconciler import abi
 from reconciler.abi import Verdict
@@ -18,6 +18,7 @@ from . import network, services
 from .packets import (
     CLIENT_PORT,
     from_backend,
+    in_family,
     rewritten,
     to_client,
     to_service,
@@ -40,7 +41,7 @@ class Client:
         self.vip = vip
         self.port = port
         self.address = address
-        self.names = balancer.backend_names()
+        self.names = balancer.backend_names
 
     def send(self, flags="A", seq=START + 1, payload=b"hello"):
         """A segment; `seq` may run over."""
@@ -61,15 +62,20 @@ class Client:
 
     def _run(self, protocol, **fields):
         client = {"client": self.address, "client_port": self.port}
-        frame = bytes(to_service(protocol, self.vip, **client, **fields))
-        outcome = self.balancer.run(frame)
+        outcome = self.balancer.send(to_service(protocol, self.vip, **client, **fields))
         assert outcome.verdict is Verdict.FORWARD_REDIRECT
         return self.names[outcome.destination, protocol]
 
     def flow(self, protocol=TCP):
         """What is remembered of this flow."""
-        me, vip = (IPv4Address(self.address), self.port), (IPv4Address(self.vip), services.VIP_PORT)
-        return self.balancer.find_flow(me, vip, protocol)
+        me, vip = map(self.balancer.locate, (self.address, self.vip))
+        return self.balancer.find_flow((me, self.port), (vip, services.VIP_PORT), protocol)
+
+
+@pytest.fixture
+def balancer(balancer, family):
+    balancer.family = family
+    return balancer
 
 
 @pytest.fixture
@@ -117,7 +123,7 @@ def test_affinity_client_keeps_every_port_on_one_backend(balancer, protocol):
 def test_a_settled_slot_remembers_nothing(balancer, client):
     client.open()
     client.send("FA")
-    balancer.run(bytes(from_backend(TCP, services.TRIO_BACKENDS["a"], 8092)), network.BACK)
+    balancer.send(from_backend(TCP, services.TRIO_BACKENDS["a"], 8092), network.BACK)
     assert (count(balancer), count(balancer, "pending")) == (0, 0)
 
 
@@ -312,20 +318,20 @@ def test_a_full_flow_table_still_forwards_new_flows(balancer):
 
 def send_direct(balancer, protocol=TCP, **fields):
     packet = to_service(protocol, services.PLAIN_BACKEND, port=DIRECT_PORT, **fields)
-    outcome = balancer.run(bytes(packet))
+    outcome = balancer.send(packet)
     assert outcome.verdict is Verdict.PASS_DIRECT
-    assert outcome.frame == bytes(packet)
+    assert outcome.frame == bytes(in_family(packet, balancer.family))
 
 
 def ask_reply(balancer, protocol=TCP, **fields):
     """A reply of the plain backend, and whether it was left alone."""
     packet = from_backend(protocol, **fields)
-    outcome = balancer.run(bytes(packet), network.BACK)
+    outcome = balancer.send(packet, network.BACK)
     if outcome.verdict is Verdict.PASS_DIRECT:
-        assert outcome.frame == bytes(packet)
+        assert outcome.frame == bytes(in_family(packet, balancer.family))
         return "left alone"
     assert outcome.verdict is Verdict.REPLY_REDIRECT
-    assert outcome.frame == bytes(to_client(packet))
+    assert outcome.frame == bytes(in_family(to_client(packet), balancer.family))
     return "translated"
 
 
@@ -363,14 +369,14 @@ def test_a_direct_port_that_is_used_again_for_the_vip_is_translated(balancer, pr
     send_direct(balancer, protocol)
     assert ask_reply(balancer, protocol) == "left alone"
     for fields, reply in ((syn, answer), ({}, {})):
-        balancer.run(bytes(to_service(protocol, **fields)))
+        balancer.send(to_service(protocol, **fields))
         assert ask_reply(balancer, protocol, **reply) == "translated"
 
 
 def test_and_the_other_way_round(balancer, protocol):
     syn = {"flags": "S", "payload": b""} if protocol is TCP else {}
     answer = {"flags": "SA", "payload": b""} if protocol is TCP else {}
-    balancer.run(bytes(to_service(protocol, **syn)))
+    balancer.send(to_service(protocol, **syn))
     assert ask_reply(balancer, protocol, **answer) == "translated"
     for fields, reply in ((syn, answer), ({}, {})):
         send_direct(balancer, protocol, **fields)
@@ -381,18 +387,20 @@ def test_and_the_other_way_round(balancer, protocol):
 
 
 def through(balancer, vip, protocol, **fields):
-    outcome = balancer.run(bytes(to_service(protocol, vip, **fields)))
+    outcome = balancer.send(to_service(protocol, vip, **fields))
     assert outcome.verdict is Verdict.FORWARD_REDIRECT
-    assert outcome.destination == f"{services.SHARED_BACKEND}:{services.BACKEND_PORT[vip]}"
+    there = balancer.locate(services.SHARED_BACKEND), services.BACKEND_PORT[vip]
+    assert outcome.destination == there
 
 
 def answer_shared(balancer, protocol, **fields):
     """The VIP that a reply of the shared backend gets."""
     packet = from_backend(protocol, services.SHARED_BACKEND, 8090, **fields)
-    outcome = balancer.run(bytes(packet), network.BACK)
+    outcome = balancer.send(packet, network.BACK)
     assert outcome.verdict is Verdict.REPLY_REDIRECT
-    vip = outcome.source.partition(":")[0]
-    assert outcome.frame == bytes(to_client(packet, vip))
+    shared = services.SHARED, services.SHARED_TOO
+    vip = next(vip for vip in shared if balancer.locate(vip) == outcome.source[0])
+    assert outcome.frame == bytes(in_family(to_client(packet, vip), balancer.family))
     return vip
 
 
@@ -442,41 +450,41 @@ def test_devices_that_take_no_frames_get_them_through_the_stack(balancer, protoc
     packet = to_service(protocol)
     backend = (services.PLAIN_BACKEND, DIRECT_PORT)
     with balancer.interface(network.BACK, transmits=False, redirects=False):
-        outcome = balancer.run(bytes(packet))
+        outcome = balancer.send(packet)
     assert outcome.verdict is Verdict.FORWARD_STACK
-    assert outcome.frame == bytes(rewritten(packet, dst=backend))
+    assert outcome.frame == bytes(in_family(rewritten(packet, dst=backend), balancer.family))
 
 
 def test_an_interface_that_only_transmits_takes_nothing_from_others(balancer, protocol):
     with balancer.interface(network.BACK, transmits=True, redirects=False):
-        outcome = balancer.run(bytes(to_service(protocol)))
+        outcome = balancer.send(to_service(protocol))
     assert outcome.verdict is Verdict.FORWARD_STACK
 
 
 def test_an_interface_that_only_redirects_takes_its_own_frames_back(balancer, protocol):
     with balancer.interface(network.FRONT, transmits=False, redirects=True):
-        outcome = balancer.run(bytes(to_service(protocol, services.ONE_ARM)))
+        outcome = balancer.send(to_service(protocol, services.ONE_ARM))
     assert outcome.verdict is Verdict.FORWARD_REDIRECT
 
 
 def test_the_way_does_not_depend_on_who_went_before(balancer, protocol):
     ways = {network.FRONT: Verdict.FORWARD_REDIRECT, network.BACK: Verdict.FORWARD_TRANSMIT}
-    frame = bytes(to_service(protocol))
+    packet = to_service(protocol)
     for order in (list(ways), list(ways)[::-1]):
         balancer.forget_ways()
-        assert [balancer.run(frame, name).verdict for name in order] == [ways[n] for n in order]
+        assert [balancer.send(packet, name).verdict for name in order] == [ways[n] for n in order]
 
 
 def test_a_changed_neighbour_is_followed(balancer):
     """With no controller about, and though the next hop is remembered."""
-    frame = bytes(to_service(TCP))
-    replace = ["ip", "-n", balancer.namespace, "neigh", "replace", services.PLAIN_BACKEND]
-    replace += ["dev", network.BACK, "nud", "permanent", "lladdr"]
+    packet = to_service(TCP)
+    replace = ["ip", "-n", balancer.namespace, "neigh", "replace"]
+    replace += [str(balancer.locate(services.PLAIN_BACKEND)),"dev", network.BACK, "nud", "permanent", "lladdr"]
     before = network.neighbour_mac(services.PLAIN_BACKEND)
     after = "02:00:00:00:ab:cd"
 
     def destination_mac():
-        return balancer.run(frame).frame[:6].hex(":")
+        return balancer.send(packet).frame[:6].hex(":")
 
     assert destination_mac() == before
     run_tool([*replace, after])
@@ -492,14 +500,14 @@ def test_bytes_are_counted_for_the_backend(balancer, protocol):
     number = balancer.backend_id(f"plain-{protocol.name.lower()}")
     before = balancer.dataplane.read_counters("backend_stats")[number].copy()
     there, back = to_service(protocol, payload=b"x" * 100), from_backend(protocol)
-    balancer.run(bytes(there))
-    balancer.run(bytes(back), network.BACK)
+    balancer.send(there)
+    balancer.send(back, network.BACK)
     after = balancer.dataplane.read_counters("backend_stats")[number]
     risen = {name: int(after[name] - before[name]) for name in after.dtype.names}
     assert risen == {
         "packets": 1,
-        "bytes": len(there[IP]),
+        "bytes": len(in_family(there, balancer.family)) - len(Ether()),
         "new_flows": 0,
         "reply_packets": 1,
-        "reply_bytes": len(back[IP]),
+        "reply_bytes": len(in_family(back, balancer.family)) - len(Ether()),
     }

@@ -7,6 +7,7 @@ import errno
 
 import pytest
 from scapy.layers.inet import IP, TCP, IPOption_RR
+from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
 from scapy.layers.l2 import Ether
 
 from reconciler.abi import Verdict
@@ -14,7 +15,15 @@ from reconciler.dataplane.libbpf import KernelRefused
 from reconciler.model import Protocol
 
 from . import network, services
-from .packets import from_backend, has_right_checksums, to_backend, to_client, to_service
+from .packets import (
+    TO_BALANCER,
+    from_backend,
+    has_right_checksums,
+    in_family,
+    to_backend,
+    to_client,
+    to_service,
+)
 
 pytestmark = pytest.mark.root
 
@@ -38,6 +47,43 @@ def list_packets(protocol):
     }
 
 
+def list_ipv6(protocol):
+    """The same, and what is in between in IPv6."""
+    packets = list_packets(protocol)
+    plain = {name: in_family(packets[name], 6) for name in ("data", "no-data")}
+    ip = plain["data"][IPv6]
+    walked = IPv6ExtHdrHopByHop() / IPv6ExtHdrDestOpt() / IPv6ExtHdrFragment() / ip.payload
+    header = IPv6(src=ip.src, dst=ip.dst)
+    link = Ether(**TO_BALANCER[network.FRONT])
+    return {**plain, "extensions": link / header / walked}
+
+
+@pytest.mark.parametrize("name", list_ipv6(Protocol.TCP))
+def test_an_ipv6_packet_for_a_vip(balancer, protocol, name):
+    frame = bytes(list_ipv6(protocol)[name])
+    for length in range(ETHERNET, len(frame)):
+        outcome = balancer.run(frame[:length])
+        is_readable = length >= ETHERNET + 40
+        assert outcome.verdict is (Verdict.DROP_MALFORMED if is_readable else Verdict.PASS_OTHER), (
+            length
+        )
+        assert outcome.frame == frame[:length]
+    assert balancer.run(frame).verdict is Verdict.FORWARD_REDIRECT
+
+
+@pytest.mark.parametrize("mode", [mode for mode in services.Mode if mode])
+def test_a_packet_for_a_vip_of_another_mode(balancer, protocol, family, mode):
+    vip = services.in_mode(services.PLAIN, mode)
+    frame = bytes(in_family(to_service(protocol, vip), family))
+    addresses_end = ETHERNET + (20 if family == 4 else 40)
+    for length in range(ETHERNET, len(frame)):
+        outcome = balancer.run(frame[:length])
+        is_readable = length >= addresses_end
+        assert outcome.verdict is (Verdict.DROP_MALFORMED if is_readable else Verdict.PASS_OTHER)
+        assert outcome.frame == frame[:length]
+    assert balancer.run(frame).verdict is Verdict.FORWARD_REDIRECT
+
+
 @pytest.mark.parametrize("name", list_packets(Protocol.TCP))
 def test_a_packet_for_a_vip(balancer, protocol, name):
     packet = list_packets(protocol)[name]
@@ -52,21 +98,22 @@ def test_a_packet_for_a_vip(balancer, protocol, name):
     assert balancer.run(frame).verdict not in (Verdict.DROP_MALFORMED, Verdict.PASS_OTHER)
 
 
-def test_a_reply(balancer, protocol):
-    frame = bytes(from_backend(protocol))
+def test_a_reply(balancer, protocol, family):
+    frame = bytes(in_family(from_backend(protocol), family))
+    ports_end = ETHERNET + (20 if family == 4 else 40) + 4
     for length in range(ETHERNET, len(frame)):
         outcome = balancer.run(frame[:length], network.BACK)
-        # Whose reply it is, the ports say; they end 4 bytes later.
-        is_readable = length >= ADDRESSES_END + 4
+        is_readable = length >= ports_end  # whose reply it is, the ports say
         assert outcome.verdict is (Verdict.DROP_MALFORMED if is_readable else Verdict.PASS_OTHER), (
             length
         )
         assert outcome.frame == frame[:length]
-    assert balancer.run(frame, network.BACK).frame == bytes(to_client(from_backend(protocol)))
+    expected = in_family(to_client(from_backend(protocol)), family)
+    assert balancer.run(frame, network.BACK).frame == bytes(expected)
 
 
-def test_a_stranger(balancer, protocol):
-    frame = bytes(to_service(protocol, "203.0.113.9"))
+def test_a_stranger(balancer, protocol, family):
+    frame = bytes(in_family(to_service(protocol, "203.0.113.9"), family))
     for length in range(ETHERNET, len(frame) + 1):
         outcome = balancer.run(frame[:length])
         assert (outcome.verdict, outcome.frame) == (Verdict.PASS_OTHER, frame[:length])
@@ -75,7 +122,10 @@ def test_a_stranger(balancer, protocol):
 def cut_whole(packet, length):
     """The packet cut to `length` bytes from the IP header on, and honest about it."""
     short = packet.copy()
-    short[IP].len = length
+    if IP in short:
+        short[IP].len = length
+    else:
+        short[IPv6].plen = length - 40
     return bytes(short)[: ETHERNET + length]
 
 
@@ -84,13 +134,14 @@ def cut_whole(packet, length):
     [(to_service, network.FRONT), (from_backend, network.BACK)],
     ids=["forward", "reply"],
 )
-def test_a_total_length_that_agrees_with_the_cut(balancer, protocol, make, interface):
-    packet = make(protocol)
-    header = 20 + (20 if protocol is Protocol.TCP else 8)
+def test_a_total_length_that_agrees_with_the_cut(balancer, protocol, family, make, interface):
+    packet = in_family(make(protocol), family)
+    network_header = 20 if family == 4 else 40
+    header = network_header + (20 if protocol is Protocol.TCP else 8)
     whole = len(packet) - ETHERNET
     # A datagram has a length of its own; a segment may end anywhere behind its header.
     shortest = header if protocol is Protocol.TCP else whole
-    for length in range(24, whole + 1):
+    for length in range(network_header + 4, whole + 1):
         outcome = balancer.run(cut_whole(packet, length), interface)
         if length < shortest:
             assert outcome.verdict is Verdict.DROP_MALFORMED, length

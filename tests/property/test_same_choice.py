@@ -63,7 +63,7 @@ def balancer():
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_same_choice(balancer, service):
     chance = random.Random(service.name)
-    names = balancer.backend_names()
+    names = balancer.backend_names
     found = set()
     with balancer.inside():
         for _ in range(CLIENTS):
