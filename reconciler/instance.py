@@ -187,6 +187,10 @@ class Instance:
         except XdplbError as error:
             self._roll_back(proposal.observed, existed, error)
             raise
+        except OSError as error:
+            failure = XdplbError(str(error))
+            self._roll_back(proposal.observed, existed, failure)
+            raise failure from error
         self.dataplane.forget_old_programs()
         return Outcome(proposal, writes, last_look)
 
@@ -202,6 +206,8 @@ class Instance:
                 what = ", ".join(change.address for change in left.changes)
                 raise XdplbError(f"read back, the kernel differs from the plan: {what}")
             if not left.operations:
+                if left.observed.meta != proposal.desired.meta:
+                    raise XdplbError("read back, the kernel differs from the plan: meta")
                 return writes, left
             writes += self._write(left.operations)
         rest = ", ".join(map(str, left.operations))
@@ -216,8 +222,7 @@ class Instance:
         """Put back what stood before; raise what the caller shall see."""
         try:
             if not existed:
-                self.dataplane.close()
-                self.dataplane.pins.remove_contents()
+                self.dataplane.remove()
                 return
             self._write(diff(before, self.dataplane.read()))
             remaining = diff(before, self.dataplane.read())
@@ -235,5 +240,4 @@ class Instance:
 
         The caller holds the instance.
         """
-        self.dataplane.close()
-        self.dataplane.pins.remove_contents()
+        self.dataplane.remove()

@@ -57,7 +57,7 @@ class Loop:
         self._stamp: Stamp = None
         self._wake = threading.Event()
         self._stopping = False
-        self._look_at_file = False
+        self._look_at_file = self._is_forced = False
         self._retry_s = 0.0
         self._next_pass = 0.0
         self._attempt: Attempt | None = None  # at the file as it is now
@@ -74,7 +74,7 @@ class Loop:
 
     def reload(self) -> None:
         """Look at the file now, and make a pass, changed or not."""
-        self._look_at_file = True
+        self._look_at_file = self._is_forced = True
         self._file_sha256 = None
         self._wake.set()
 
@@ -148,10 +148,14 @@ class Loop:
         is_complete = watch.take_complete()
         if not self._look_at_file:
             return False
-        return is_complete or measure_age_s(stamp) >= self.config.reconcile.debounce_s
+        return (
+            self._is_forced
+            or is_complete
+            or measure_age_s(stamp) >= self.config.reconcile.debounce_s
+        )
 
     def _take_file(self) -> None:
-        self._look_at_file = False
+        self._look_at_file = self._is_forced = False
         try:
             config = self._load()
         except XdplbError as error:

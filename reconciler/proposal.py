@@ -99,18 +99,14 @@ def propose(
     )
     ring_changes = tuple(_compare_rings(desired, observed))
     changes = tuple(_compare(config, desired, observed, ring_changes))
-    if changes:
+    # The meaning alone may differ: of what the tables don't hold, or because an apply
+    # was cut off before its last write.
+    if changes or observed.meaning_sha256 != digest_meaning(config):
         meta = Meta(
             observed.generation + 1,
             config.sha256,
             digest_meaning(config),
             environment.program_sha256,
-        )
-        desired = replace(desired, meta={0: meta})
-    elif observed.generation and observed.meaning_sha256 != digest_meaning(config):
-        # It asks for what is there already; drift is told by what was asked last.
-        meta = observed.meta[0]._replace(
-            config_sha256=config.sha256, meaning_sha256=digest_meaning(config)
         )
         desired = replace(desired, meta={0: meta})
     return Proposal(

@@ -110,7 +110,9 @@ def _describe_services(instance: Instance, tables: Tables) -> list[dict[str, Any
                 "ring_size": sum(slots.get(info.name, {}).values()),
                 "remembers_for_s": _seconds_until(info.window_end_ns),
                 "backends": [
-                    _describe_backend(tables, i, counters[i], slots[info.name], total_weight)
+                    _describe_backend(
+                        tables, i, counters[i], slots.get(info.name, {}), total_weight
+                    )
                     for i in sorted(rows, key=lambda i: tables.backend_info[i].name)
                 ],
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -40,7 +41,7 @@ SLOTS_PER_PAIR = 2
 # a keepalive waits (tcp_keepalive_time, tcp(7)).
 _CLOSED_IDLE_NS = 60 * 10**9
 _SILENT_IDLE_NS = 7200 * 10**9
-_EBUSY = 16
+_TAKEN = (errno.EBUSY, errno.EEXIST)  # in the same mode, in the other one
 
 
 def list_capacities(limits: Limits) -> dict[str, int]:
@@ -50,7 +51,8 @@ def list_capacities(limits: Limits) -> dict[str, int]:
         "services": _ENDPOINTS_PER_SERVICE * limits.services,
         "service_info": limits.services + 1,
         "slots": -(-limits.ring_slots // SLOTS_PER_PAIR),
-        "nat_replies": limits.backends,
+        # A backend's new reply is written before its old one goes.
+        "nat_replies": 2 * limits.backends,
         "flows": limits.flows,
         "pending": max(limits.flows // _FLOWS_PER_PENDING, 1),
         **dict.fromkeys(per_backend, limits.backends + 1),
@@ -345,7 +347,7 @@ class KernelDataplane:
             try:
                 fd = self.libbpf.create_link(program_fd, wanted.ifindex, _FLAGS[mode])
             except KernelRefused as error:
-                if mode is modes[-1] or error.errno == _EBUSY:
+                if mode is modes[-1] or error.errno == errno.EBUSY:
                     raise _explain_attach(interface, mode, error) from error
                 continue
             try:
@@ -357,7 +359,16 @@ class KernelDataplane:
     def _detach(self, interface: str) -> None:
         for name, _, path in list(self.pins.find_links()):
             if name == interface:
+                with self._opened(path) as fd:
+                    self.libbpf.detach_link(fd)
                 path.unlink()
+
+    def remove(self) -> None:
+        """Take the program off every interface and remove every pin."""
+        self.close()
+        for interface, _, _ in list(self.pins.find_links()):
+            self._detach(interface)
+        self.pins.remove_contents()
 
     @contextmanager
     def _loaded_program(self, sha256: str) -> Iterator[int]:
@@ -385,7 +396,7 @@ class KernelDataplane:
 
 
 def _explain_attach(interface: str, mode: XdpMode, error: KernelRefused) -> Unavailable:
-    if error.errno == _EBUSY:
+    if error.errno in _TAKEN:
         return Unavailable(
             f"interface {interface} already has an XDP program",
             remedy=f"see which with: bpftool net show dev {interface}",

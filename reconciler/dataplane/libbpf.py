@@ -112,6 +112,7 @@ def _declare(library: Any) -> Any:
             [integer, pointer, pointer, pointer, pointer, ct.POINTER(unsigned), pointer],
         ),
         "bpf_link_create": (integer, [integer, integer, integer, pointer]),
+        "bpf_link_detach": (integer, [integer]),
         "bpf_link_update": (integer, [integer, integer, pointer]),
         "bpf_prog_test_run_opts": (integer, [integer, pointer]),
         "libbpf_num_possible_cpus": (integer, []),
@@ -218,6 +219,14 @@ class Libbpf:
         """Replace the program of a link; no packet goes without one."""
         result = self.library.bpf_link_update(link_fd, program_fd, None)
         self.check(result, "cannot replace the program")
+
+    def detach_link(self, link_fd: int) -> None:
+        """Take a link's program off its interface, before this returns.
+
+        To drop the last pin is not enough: the kernel then detaches some time later,
+        and until it has, the interface takes no program in another mode.
+        """
+        self.check(self.library.bpf_link_detach(link_fd), "cannot detach")
 
     # --- maps ---
 

@@ -69,8 +69,10 @@ class Pins:
             path.unlink()
         for _, path in list(self.find_programs()):
             path.unlink()
-        for folder in (self.maps, self.maps_in_making):
-            remove_folder(folder)
+        remove_folder(self.maps_in_making)
+        if self.maps.is_dir():  # it exists only complete, also on its way out
+            self.maps.rename(self.maps_in_making)
+            remove_folder(self.maps_in_making)
 
 
 def remove_folder(folder: Path) -> None:
