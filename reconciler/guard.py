@@ -22,8 +22,9 @@ def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iter
         yield "the hash seed changes (hash_seed, or name): every flow would move"
     for address in sorted({*observed} & {*desired}):
         before, after = observed[address], desired[address]
-        if before.get("affinity") != after.get("affinity"):
-            yield f"service {after['name']}: another affinity moves every flow"
+        for key in ("affinity", "ring_size"):
+            if before.get(key) != after.get(key):
+                yield f"service {after['name']}: another {key} moves flows of every backend"
     for service in sorted(_services(observed)):
         present = _live_backends(observed, service)
         kept = present & _live_backends(desired, service)

@@ -237,7 +237,8 @@ class Loop:
 
     def _fail(self, config: Config, error: XdplbError) -> None:
         """Keep the last good configuration in force, and try again later and later."""
-        self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), _LAST_RETRY_S)
+        longest_s = min(_LAST_RETRY_S, config.reconcile.resync_s)
+        self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), longest_s)
         self._next_pass = time.monotonic() + self._retry_s
         self.instance.dataplane.close()
         if self._attempt is None or self._attempt.message != str(error):

@@ -74,11 +74,11 @@ def _check_service_count(draft: Draft) -> Iterator[Diagnostic]:
 
 def _check_backend_count(draft: Draft) -> Iterator[Diagnostic]:
     # Id 0 means "no backend".
-    limit = draft.config.limits.backends - 1
+    limit = draft.config.limits.backends
     backends = [item for service in draft.services for item in service.backends]
     if len(backends) > limit:
         message = f"{len(backends)} backends, but limits.backends leaves room for {limit}"
-        hint = f"set limits.backends: {len(backends) + 1}"
+        hint = f"set limits.backends: {len(backends)}"
         yield diagnose(codes.TOO_MANY_BACKENDS, backends[limit].node.place, message, hint)
 
 
