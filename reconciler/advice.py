@@ -60,7 +60,8 @@ def _advise_interface(
     if mode is XdpMode.NATIVE and not facts.redirects:
         yield _warn(
             NO_REDIRECT,
-            f"{name} takes no frames from other interfaces: the stack forwards them, slower",
+            f"{name} takes no redirected frames: in nat the stack forwards them, slower; other"
+            " modes drop them",
             f"on a veth, switch GRO on at its peer: ethtool -K PEER gro on; else see if the"
             f" driver of {name} has ndo_xdp_xmit",
         )

@@ -102,7 +102,10 @@ def select(choices: tuple[Choice, ...], service: str | None) -> list[Choice]:
 
     Raises:
         click.BadParameter: there is no such service for this client's family.
+        Unavailable: no service is for this client's family.
     """
+    if not choices:
+        raise Unavailable("no service has a VIP of this client's family")
     if service is None:
         return list(choices)
     found = [choice for choice in choices if choice.service == service]

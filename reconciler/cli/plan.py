@@ -51,7 +51,7 @@ def plan(
     """Show what FILE would change: desired against live.
 
     Nothing is written. Exits 0 whether or not there are changes, unless
-    --detailed-exitcode is given; 5 when a safety limit would refuse them.
+    --detailed-exitcode is given. Says when a safety limit would refuse them.
     """
     loaded = load(options.choose_path(file, config))
     proposal = (

@@ -95,6 +95,11 @@ class _Converter:
             except ValueError as error:
                 self.problems.append(diagnose(codes.NOT_AN_ADDRESS, item.place, str(error)))
                 continue
+            if f"source_ipv{network.version}" in sources:
+                message = f"a second IPv{network.version} source"
+                self.problems.append(
+                    diagnose(codes.NOT_AN_ADDRESS, item.place, message, "one a family is enough")
+                )
             sources[f"source_ipv{network.version}"] = network
         return Tunnel(
             **sources,  # type: ignore[arg-type]  # each name has its family

@@ -35,6 +35,8 @@ KINDS = {
 # In Python an address is 16 bytes without a type of its own.
 ONLY_IN_C = {"address"}
 # The kernel's, in the program's BTF but not ours.
+# What global functions of the program hand to one another; no map holds it.
+PASSED_ALONG = {"flow_query", "ipv6_walk", "tunnel"}
 FOREIGN = {"xdp_md"}
 KEYS = ("endpoint", "flow_key")
 
@@ -83,7 +85,7 @@ def test_names_have_one_length():
 def test_no_side_has_a_struct_of_its_own(btf):
     declared = set(re.findall(r"^struct (\w+) \{", HEADER, re.MULTILINE))
     assert declared - ONLY_IN_C == set(abi.STRUCTS)
-    assert set(btf.structs) - ONLY_IN_C - FOREIGN == set(abi.STRUCTS)
+    assert set(btf.structs) - ONLY_IN_C - FOREIGN - PASSED_ALONG == set(abi.STRUCTS)
 
 
 @pytest.mark.parametrize("name", abi.STRUCTS)

@@ -61,6 +61,7 @@ MEANT = {
 FOREIGN = {
     "auto_refresh",  # rich
     "bpf_link_create",
+    "bpf_link_detach",
     "bpf_link_update",
     "BPF_FIB_LKUP_RET_FWD_DISABLED",
     "create_datagram_endpoint",  # asyncio

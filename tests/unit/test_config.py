@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from reconciler.model import (
     Reconcile,
     Safety,
     Source,
+    Tunnel,
     XdpMode,
     derive_seed,
 )
@@ -223,7 +224,7 @@ def test_byte_order_mark_is_no_part_of_the_text():
         ("[192.0.2.1:81]", [(codes.VIP_IS_BACKEND, 1, 12)]),
         ("[{address: 10.0.0.1, weight: 0}]", [(codes.NOT_SUPPORTED_YET, 1, 40)]),
         ("[{address: 10.0.0.1, state: drain}]", [(codes.NOT_SUPPORTED_YET, 1, 39)]),
-        ("['2001:db8::1']", [(codes.NOT_SUPPORTED_YET, 1, 12), (codes.MIXED_FAMILIES, 1, 12)]),
+        ("['2001:db8::1']", [(codes.MIXED_FAMILIES, 1, 12)]),
     ],
 )
 def test_backends_that_mean_nothing(backends, expected):
@@ -255,15 +256,16 @@ def test_hint_at_address(text, part):
         ("vip: 10.0.0.9:80", codes.NOT_AN_ADDRESS, 6),
         ("vip: ''", codes.NOT_AN_ADDRESS, 6),
         ("ring_size: 65536", codes.RING_NOT_PRIME, 12),
-        ("limits: {backends: 2}", codes.TOO_MANY_BACKENDS, None),
         ("limits: {ring_slots: 65536}", codes.TOO_MANY_SLOTS, None),
         ("reconcile: {resync: 0s}", codes.DURATION_RANGE, 21),
         ("reconcile: {debounce: 61s}", codes.DURATION_RANGE, 23),
         ("drain_timeout: 25h", codes.DURATION_RANGE, 16),
         ("defaults: {drain_timeout: 9999999999h}", codes.DURATION_RANGE, 27),
-        ("forwarding: l2dsr", codes.NOT_SUPPORTED_YET, 13),
-        ("forwarding: ipip", codes.NOT_SUPPORTED_YET, 13),
-        ("forwarding: gue", codes.NOT_SUPPORTED_YET, 13),
+        ("tunnel_source: nowhere", codes.NOT_AN_ADDRESS, 16),
+        ("tunnel_source: 10.0.0.1/8", codes.NOT_AN_ADDRESS, 16),
+        ("tunnel_source: 2001:db8::/64", codes.NOT_AN_ADDRESS, 16),
+        ("icmp_echo: maybe", codes.UNKNOWN_VALUE, 12),
+        ("gue_port: 0", codes.OUT_OF_RANGE, 11),
         ("defaults: {health: {}}", codes.NOT_SUPPORTED_YET, 12),
         ("defaults: {weight: 0}", codes.NOT_SUPPORTED_YET, 20),
         ("safety: {min_up_percent: 50}", codes.NOT_SUPPORTED_YET, 10),
@@ -333,10 +335,6 @@ def test_hint_names_the_next_prime():
             ["{name: a, port: 1, health: {}, backends: [1.1.1.1]}"],
             [(codes.NOT_SUPPORTED_YET, 3, 24)],
         ),
-        (
-            ["{name: a, port: 1, forwarding: gue, backends: [1.1.1.1]}"],
-            [(codes.NOT_SUPPORTED_YET, 3, 36)],
-        ),
         (["{name: 'a.b', port: 1, backends: [1.1.1.1]}"], [(codes.MALFORMED, 3, 12)]),
         (["{name: a, port: 1, backends: []}"], [(codes.TOO_FEW, 3, 34)]),
     ],
@@ -357,6 +355,12 @@ def test_too_many_services():
     assert places(text) == [(codes.TOO_MANY_SERVICES, 5, 5)]
 
 
+def test_there_is_room_for_as_many_backends_as_the_limit_says():
+    text = "interface: e\nport: 1\nlimits: {backends: 2}\nbackends: [10.0.0.1, 10.0.0.2"
+    assert not find(f"{text}]\n")
+    assert places(f"{text}, 10.0.0.3]\n") == [(codes.TOO_MANY_BACKENDS, 4, 32)]
+
+
 @pytest.mark.parametrize("mode", ["l2dsr", "ipip", "gue"])
 def test_only_nat_may_rewrite_the_port(everything, mode):
     (found,) = find(SHORT.replace("10.0.0.12", "10.0.0.12:80") + f"forwarding: {mode}\n")
@@ -368,6 +372,18 @@ def test_only_nat_may_rewrite_the_port(everything, mode):
 def test_only_tunnels_may_mix_families(everything, mode, count):
     text = f"interface: e\nport: 1\nvip: 192.0.2.1\nforwarding: {mode}\nbackends: ['2001:db8::1']\n"
     assert len(places(text)) == count
+
+
+def test_tunnels_are_made_as_the_file_says():
+    config = read(
+        "interface: e\nport: 1\nforwarding: gue\nbackends: [10.0.0.1]\n"
+        "tunnel_source: [10.200.0.0/16, '2001:db8::1']\ngue_port: 6081\ngue_checksum: false\n"
+        "icmp_echo: pass\n"
+    )
+    assert config.tunnel == Tunnel(
+        IPv4Network("10.200.0.0/16"), IPv6Network("2001:db8::1/128"), 6081, gue_checksum=False
+    )
+    assert not config.answers_echo
 
 
 def test_own_addresses_are_of_one_family(everything):
