@@ -130,17 +130,22 @@ __noinline int recall_backend(const struct flow_query *query)
 	if (flow && !is_at_home(flow))
 		flow = NULL;
 	if (flow && !flow->closing) {
+		if (!query->is_quoted)
+			flow->slot = query->slot_index; /* the ring may have another size by now */
 		touch_flow(query, flow);
 		return flow->backend;
 	}
-	if (!flow && slot.previous == slot.backend) /* pinned: who is not remembered lives here */
+	waiting = query->is_quoted ? NULL : find_pending(query);
+	/* Pinned: who is not remembered lives here, unless its SYN went elsewhere before
+	 * the slot came back. */
+	if (!flow && slot.previous == slot.backend &&
+	    (!waiting || waiting->backend == slot.backend))
 		return slot.backend;
 	if (is_first_segment(query->tcp_flags)) {
 		set_home(&found, query->slot_index, slot.backend);
 		remember_pending(query, &found);
 		return slot.backend;
 	}
-	waiting = query->is_quoted ? NULL : find_pending(query);
 	if (waiting && is_at_home(waiting)) {
 		found = *waiting;
 		remember_flow(query, &found);

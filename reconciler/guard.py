@@ -39,7 +39,9 @@ def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iter
             )
     for service in sorted(_services(desired)):
         left = len(_live_backends(desired, service))
-        if left < safety.min_backends:
+        is_new = service not in _services(observed)
+        is_fewer = left < len(_live_backends(observed, service))
+        if left < safety.min_backends and (is_new or is_fewer):
             yield (
                 f"service {service}: leaves {left} backends,"
                 f" safety.min_backends is {safety.min_backends}"

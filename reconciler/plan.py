@@ -85,8 +85,10 @@ def _diff(desired: Tables, observed: Tables) -> Iterator[Operation]:
     for table in _PUT_BEFORE_SLOTS:
         yield from _puts(table, desired, observed)
     changed = _changed_slots(desired, observed)
-    is_owned = _find_owned(desired)[changed]
-    live, freed = changed[is_owned], changed[~is_owned]
+    # What a live ring gives up is cleared when nobody leads there any more; what no live
+    # ring owns (a killed writer left it) must be right before somebody does.
+    is_freed = (desired.slots[changed] == 0) & _find_live_slots(observed)[changed]
+    live, freed = changed[~is_freed], changed[is_freed]
     yield from _store(desired, live)
     for table in _PUT_AFTER_SLOTS:
         yield from _puts(table, desired, observed)
@@ -100,12 +102,12 @@ def _diff(desired: Tables, observed: Tables) -> Iterator[Operation]:
     yield from _puts("meta", desired, observed)
 
 
-def _find_owned(tables: Tables) -> NDArray[np.bool_]:
-    """Which slots belong to the ring of some service."""
-    owned = np.zeros(tables.slots.size, np.bool_)
+def _find_live_slots(tables: Tables) -> NDArray[np.bool_]:
+    """Which slots belong to a ring that some VIP leads to."""
+    live = np.zeros(tables.slots.size, np.bool_)
     for extent in list_extents(tables):
-        owned[extent] = True
-    return owned
+        live[extent] = True
+    return live
 
 
 def _puts(table: str, desired: Tables, observed: Tables) -> Iterator[Operation]:

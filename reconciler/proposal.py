@@ -211,7 +211,11 @@ def _compare_rings(desired: Tables, observed: Tables) -> Iterator[RingChange]:
         size = len(new[service])
         is_comparable = service in old and len(old[service]) == size
         moved = int(np.count_nonzero(old[service] != new[service])) if is_comparable else size
-        least = least_moved(before[service], after[service]) if is_comparable else size
+        least = size
+        if is_comparable:
+            nobody = {"": size - sum(before[service].values())}
+            left = {"": size - sum(after[service].values())}
+            least = least_moved(before[service] | nobody, after[service] | left)
         if service not in old:
             moved = least = 0
         yield RingChange(service, size, moved, least)

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
+from reconciler.cli import options
 from reconciler.errors import ExitCode, Unavailable, XdplbError
 from reconciler.lab import Lab, Topology, wait_until
 from reconciler.lab.controller import Controller
@@ -83,10 +84,12 @@ _DIFFERENCE = {"+": "green", "-": "red"}
     show_default=True,
     help="The picture: .svg, .png or .pdf.",
 )
+@options.verbose_option
 @click.pass_context
 def demo(
     ctx: click.Context,
     *,
+    verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
     keep: bool,
     clean: bool,
     duration_s: float,

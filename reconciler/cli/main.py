@@ -74,9 +74,8 @@ def run(arguments: list[str]) -> int:
         return _interrupted()
     except XdplbError as error:
         return _report(error)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone, and with it whoever would read this
-        return ExitCode.OK
+    except SystemExit:
+        return ExitCode.OK  # click's way out when the reader of a pipe has gone (EPIPE)
     except Exception as error:
         return _report_unexpected(error, arguments)
     return int(code) if isinstance(code, int) else ExitCode.OK

@@ -1,0 +1,88 @@
+"""Options that verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from reconciler.cli.options import Duration, choose_name, choose_path, list_instances
+from reconciler.config import ConfigInvalid
+from reconciler.errors import NoInput
+
+GOOD = "name: edge\ninterface: eth0\nport: 80\nbackends: [10.0.0.1]\n"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDPLB_CONFIG", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("2s", 2.0), ("1.5s", 1.5), ("5m", 300.0), ("1h", 3600.0), ("0s", 0.0)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+    assert Duration().convert(seconds, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "s", "-1s", "1d", "1 s", "1e3s", ".5s", "1s\n"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is no duration; write 500ms, 2s or 5m"):
+        Duration().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("file", "config", "path"),
+    [
+        ("a", None, "a"),
+        (None, "b", "b"),
+        ("a", "a", "a"),
+        (None, None, "/etc/xdplb/lb.yaml"),
+    ],
+)
+def test_which_file(file: str | None, config: str | None, path: str) -> None:
+    assert choose_path(file, config) == path
+
+
+def test_two_files_are_one_too_many() -> None:
+    with pytest.raises(click.UsageError, match="two configurations are named: a and b"):
+        choose_path("a", "b")
+
+
+def test_the_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lb.yaml").write_text(GOOD)
+    assert choose_path(None, None) == "lb.yaml"
+    monkeypatch.setenv("XDPLB_CONFIG", "/elsewhere.yaml")
+    assert choose_path(None, None) == "/elsewhere.yaml"
+
+
+def test_the_name_as_given_the_files_or_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDPLB_CONFIG", str(tmp_path / "none.yaml"))
+    assert choose_name(None, None, None) == "default"
+    (tmp_path / "lb.yaml").write_text(GOOD)
+    assert choose_name("core", "lb.yaml", None) == "core"
+    assert choose_name(None, "lb.yaml", None) == "edge"
+    with pytest.raises(NoInput):
+        choose_name(None, "none.yaml", None)
+
+
+@pytest.mark.parametrize(("instances", "name"), [([], None), (["a"], "a"), (["a", "b"], None)])
+def test_a_file_that_is_not_valid_hides_no_instance(
+    tmp_path: Path, instances: list[str], name: str | None
+) -> None:
+    (tmp_path / "lb.yaml").write_text("nonsense")
+    root = tmp_path / "pins"
+    for instance in instances:
+        (root / instance).mkdir(parents=True)
+    assert list_instances(root) == instances
+    if name:
+        assert choose_name(None, None, root) == name
+    else:
+        with pytest.raises(ConfigInvalid):
+            choose_name(None, None, root)
