@@ -81,7 +81,9 @@ static __always_inline __u32 sum_packet(const struct packet *p)
 	__u32 pseudo = sum_words(&p->source.address, 16) + sum_words(&p->destination.address, 16);
 	__u32 header = 0xffff;
 
-	if (!is_tcp(p) && *p->l4_checksum == 0)
+	/* A datagram that has no checksum, or one that ends before its packet does. */
+	if (!is_tcp(p) &&
+	    (*p->l4_checksum == 0 || ((struct udphdr *)p->l4)->len != bpf_htons(l4_size & 0xffff)))
 		return 0;
 	if (p->is_ipv6) {
 		if (p->l3_header_size != sizeof(struct ipv6hdr))

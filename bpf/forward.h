@@ -62,9 +62,10 @@ static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct
 	return verdict;
 }
 
-/* The same through a tunnel. `sum` is that over the packet, 0 where it isn't known. */
+/* The same through a tunnel. An ICMP error's sum isn't known, and nobody is told that
+ * it is too big (RFC 1122, 3.2.2; RFC 4443, 2.4). */
 static __always_inline enum verdict forward_tunnel(struct packet *p, const struct service *service,
-						   const struct nexthop *nexthop, __u32 sum)
+						   const struct nexthop *nexthop, bool is_error)
 {
 	struct tunnel tunnel = {
 		.source = nexthop->tunnel_source,
@@ -81,14 +82,15 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 		return VERDICT_DROP_NO_NEXTHOP;
 	if (read_ttl(p) <= 1)
 		return VERDICT_PASS_TTL;
-	if (service->forwarding == FORWARDING_GUE) {
+	if (service->forwarding == FORWARDING_GUE)
 		tunnel.gue_port = p->settings->gue_port;
-		tunnel.inner_sum = p->settings->gue_checksum ? sum : 0;
-	}
 	vary_source(&tunnel, p->settings);
 	if (p->l3_total_size + measure_tunnel(&tunnel) > nexthop->mtu)
-		return tell_too_big(p, nexthop->mtu - measure_tunnel(&tunnel));
-	lower_ttl(p);
+		return is_error ? VERDICT_DROP_NO_NEXTHOP
+				: tell_too_big(p, nexthop->mtu - measure_tunnel(&tunnel));
+	lower_ttl(p); /* before the sum: IPv6 has no checksum that would follow */
+	if (tunnel.gue_port && p->settings->gue_checksum && !is_error)
+		tunnel.inner_sum = sum_packet(p);
 	if (!encapsulate(p->ctx, p->l2_size, &tunnel, nexthop))
 		return VERDICT_DROP_NO_ROOM;
 	return verdict;
@@ -121,7 +123,7 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 	case FORWARDING_L2DSR:
 		return forward_l2dsr(p, nexthop);
 	default:
-		return forward_tunnel(p, service, nexthop, sum_packet(p));
+		return forward_tunnel(p, service, nexthop, false);
 	}
 }
 

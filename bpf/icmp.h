@@ -90,6 +90,7 @@ struct quote {
 	struct iphdr *ipv4;
 	struct ipv6hdr *ipv6;
 	__be16 *ports;
+	__u32 l4_size; /* how much is quoted from the ports on; the frame may be padded */
 	struct endpoint source;
 	struct endpoint destination;
 };
@@ -98,8 +99,13 @@ struct quote {
 static __always_inline bool parse_quote(const struct packet *p, struct quote *quote)
 {
 	void *start = p->l4 + sizeof(struct icmp_header);
+	__u32 headers = p->l3_header_size + sizeof(struct icmp_header) +
+			(p->is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
 	__u8 protocol;
 
+	if (p->l3_total_size < headers + 8)
+		return false;
+	quote->l4_size = p->l3_total_size - headers;
 	if (p->is_ipv6) {
 		quote->ipv6 = start;
 		if ((void *)(quote->ipv6 + 1) + 8 > p->end)
@@ -134,10 +140,11 @@ static __always_inline __u32 fix_quoted_checksum(const struct packet *p, struct 
 						 __u32 change)
 {
 	bool is_udp = quote->source.protocol == IPPROTO_UDP;
-	__u16 *checksum = (void *)quote->ports + (is_udp ? 6 : 16);
+	__u32 at = is_udp ? 6 : 16;
+	__u16 *checksum = (void *)quote->ports + at;
 	__u16 before;
 
-	if ((void *)(checksum + 1) > p->end)
+	if (at + sizeof(*checksum) > quote->l4_size || (void *)(checksum + 1) > p->end)
 		return 0;
 	before = *checksum;
 	if (is_udp && before == 0)

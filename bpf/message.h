@@ -30,7 +30,7 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 	if (service->forwarding == FORWARDING_L2DSR)
 		return forward_l2dsr(p, nexthop);
 	if (service->forwarding != FORWARDING_NAT)
-		return forward_tunnel(p, service, nexthop, 0);
+		return forward_tunnel(p, service, nexthop, true);
 	verdict = choose_way(p, nexthop, ways);
 	if (is_end(verdict))
 		return verdict;

@@ -79,6 +79,8 @@ class Xdplb:
         controller = Controller(self.lab, config)
         self._controllers.append(controller)
         controller.wait_in_sync()
+        # The tables come first, then the verdict on them: who meddles waits for both.
+        wait_until(lambda: self.account().get("pid") == controller.pid, "the first pass is over")
         return controller
 
     def dataplane(self, name="default"):

@@ -18,13 +18,12 @@ from typing import NamedTuple
 import pytest
 
 from reconciler.abi import Verdict
-from reconciler.dataplane.kernel import KernelDataplane
 from reconciler.lab import Lab, Topology, wait_until
 from reconciler.lab.ask import fetch
-from reconciler.lab.controller import find_program
 from reconciler.lab.drive import Drive
 from reconciler.lab.load import LoadPlan
-from reconciler.lab.process import python_environment
+
+from .conftest import Xdplb
 
 pytestmark = pytest.mark.root
 
@@ -89,8 +88,7 @@ class Balanced:
 
     def __init__(self, lab, mix):
         self.lab, self.mix = lab, mix
-        self.config = lab.directory / "modes.yaml"
-        self.interfaces = lab.topology.balancer_interfaces
+        self.xdplb = Xdplb(lab)
 
     def apply(self):
         """Make the balancer forward, and return when every backend was reached."""
@@ -102,18 +100,14 @@ class Balanced:
             {"name": "marked", "port": MARKED, "protocol": "udp", "backends": every[:1]},
             {"name": "silent", "port": SILENT, "protocol": "udp", "backends": every},
         ]
-        for each in services:
-            each["vip"] = self.mix.vip
         document = {
             "version": 1,
-            "interface": list(self.interfaces),
+            "interface": list(self.lab.topology.balancer_interfaces),
             "xdp_mode": self.mix.xdp_mode,
             "forwarding": self.mix.mode,
-            "services": services,
+            "services": [{**each, "vip": self.mix.vip} for each in services],
         }
-        self.config.write_text(json.dumps(document), encoding="utf-8")  # JSON is YAML
-        done = self.run("run", "--once", "--quiet", "-c", self.config)
-        assert done.returncode == 0, done.stderr
+        self.xdplb.apply(json.dumps(document))  # JSON is YAML
         reached = set()
 
         def is_reached():
@@ -127,38 +121,29 @@ class Balanced:
         wait_until(is_reached, "every backend answers")
 
     def detach(self):
-        done = self.run("detach")
+        done = self.xdplb.run("detach")
         assert done.returncode == 0, done.stderr
 
-    def run(self, *words):
-        command = [*find_program("xdplb"), *map(str, words)]
-        return self.lab.balancer.run(command, check=False, environment=python_environment())
-
-    def verdicts(self):
+    def count_verdicts(self):
         """How many packets met which fate so far, by its name."""
-        mounts = Path(f"/proc/{self.lab.balancer.mounts_pid}/root")
-        with closing(KernelDataplane(mounts / "sys/fs/bpf/xdplb/default")) as dataplane:
-            counts = dataplane.read_counters("verdicts").tolist()
+        counts = self.xdplb.dataplane().read_counters("verdicts").tolist()
         return Counter({each.name.lower(): counts[each] for each in Verdict})
 
-    def read_links(self):
-        words = ["ip", "-details", "-statistics", "-json", "link", "show"]
-        return {each["ifname"]: each for each in json.loads(self.lab.balancer.run(words).stdout)}
-
-    def read_received_bytes(self):
+    def count_received_bytes(self):
         """What came in by all the balancer's interfaces so far."""
-        links = self.read_links()
-        return sum(links[each]["stats64"]["rx"]["bytes"] for each in self.interfaces)
+        words = ["ip", "-statistics", "-json", "link", "show"]
+        links = json.loads(self.lab.balancer.run(words).stdout)
+        return sum(each["stats64"]["rx"]["bytes"] for each in links if each["ifname"] != "lo")
 
 
 @contextmanager
 def balanced_lab(mix, lab):
     balanced = Balanced(lab, mix)
-    balanced.apply()
     try:
+        balanced.apply()
         yield balanced
     finally:
-        balanced.detach()
+        balanced.xdplb.close()
 
 
 def compile_decapsulator(folder):
@@ -268,12 +253,12 @@ def test_every_datagram_is_answered_and_every_backend_answers(balanced):
 
 
 def test_replies_pass_the_balancer_only_with_nat(balanced):
-    verdicts, received = balanced.verdicts(), balanced.read_received_bytes()
+    verdicts, received = balanced.count_verdicts(), balanced.count_received_bytes()
     for _ in range(2):
         path = "/bytes/10000000"
         assert len(fetch(balanced.lab.client, balanced.mix.vip, WEB, path).body) == 10_000_000
-    received = balanced.read_received_bytes() - received
-    verdicts = balanced.verdicts() - verdicts
+    received = balanced.count_received_bytes() - received
+    verdicts = balanced.count_verdicts() - verdicts
     replies = sum(count for name, count in verdicts.items() if name.startswith("reply_"))
     if balanced.mix.is_direct_return:
         assert replies == 0
@@ -383,7 +368,7 @@ def test_a_ping_to_the_vip_is_answered(balanced):
         4: (socket.IPPROTO_ICMP, 8),
         6: (socket.IPPROTO_ICMPV6, 128),
     }[balanced.mix.inner]
-    before = balanced.verdicts()
+    before = balanced.count_verdicts()
     with closing(open_client(balanced, socket.SOCK_DGRAM, protocol)) as pinger:
         for sequence, size in enumerate((0, 1, 56, 1400)):
             payload = os.urandom(size)
@@ -392,7 +377,7 @@ def test_a_ping_to_the_vip_is_answered(balanced):
             answer = pinger.recv(2048)
             assert answer[0] == {4: 0, 6: 129}[balanced.mix.inner]
             assert answer[6:] == bytes((0, sequence)) + payload
-    counted = balanced.verdicts() - before
+    counted = balanced.count_verdicts() - before
     assert counted["echo_transmit"] + counted["echo_redirect"] == 4
 
 
@@ -410,13 +395,15 @@ def test_a_port_where_nobody_listens_is_refused(balanced):
 @pytest.mark.parametrize("balanced", ONE_EACH, ids=str, indirect=True)
 def test_detaching_leaves_nothing(balanced):
     modes = {"native": 1, "generic": 2}  # XDP_ATTACHED_DRV, XDP_ATTACHED_SKB
-    assert balanced.read_links()["eth0"]["xdp"]["mode"] == modes[balanced.mix.xdp_mode]
+    programs = balanced.xdplb.find_programs()
+    assert {name: each["mode"] for name, each in programs.items()} == {
+        "eth0": modes[balanced.mix.xdp_mode]
+    }
     balanced.detach()
     try:
-        # The kernel takes the program off in its own time.
-        wait_until(lambda: "xdp" not in balanced.read_links()["eth0"], "no program is there")
-        look = "find /run/xdplb -type f; ls /sys/fs/bpf/xdplb 2>&- || :"
-        assert balanced.lab.balancer.run(["sh", "-c", look]).stdout == ""
+        assert balanced.xdplb.find_programs() == {}
+        assert not balanced.xdplb.root.exists() or list(balanced.xdplb.root.iterdir()) == []
+        assert balanced.xdplb.account() == {}
         with pytest.raises(OSError, match=r".+"):
             fetch(balanced.lab.client, balanced.mix.vip, WEB, timeout_s=0.2)
     finally:

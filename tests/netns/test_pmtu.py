@@ -15,9 +15,11 @@ from reconciler.lab.ask import fetch
 from .test_modes import (
     BLOCK,
     BULK,
+    MARKED,
     SAME_FAMILY,
     TUNNELS,
     WEB,
+    Mix,
     balanced_lab,
     open_client,
     open_server,
@@ -74,7 +76,7 @@ def read_learned_mtu(host, address):
 
 
 def count_too_big(balanced):
-    verdicts = balanced.verdicts()
+    verdicts = balanced.count_verdicts()
     return verdicts["too_big_transmit"] + verdicts["too_big_redirect"]
 
 
@@ -125,3 +127,16 @@ def test_a_download_arrives_by_a_small_route(small_route, mix):
             assert read_learned_mtu(backend, address) == MTU
     finally:
         small_route.balancer.run(["ip", "route", "del", str(address), "dev", "eth0"])
+
+
+def test_a_datagram_that_may_be_split_is_split(small_route):
+    dont_discover = (socket.IPPROTO_IP, 10, 0)  # IP_MTU_DISCOVER, IP_PMTUDISC_DONT
+    with (
+        balanced_lab(Mix("nat", 4, 4), small_route) as balanced,
+        closing(open_server(balanced, MARKED, socket.SOCK_DGRAM)) as server,
+        closing(open_client(balanced, socket.SOCK_DGRAM, port=MARKED)) as client,
+    ):
+        client.setsockopt(*dont_discover)
+        client.send(BLOCK[:1450])
+        assert server.recvfrom(2048) == (BLOCK[:1450], client.getsockname())
+        assert count_too_big(balanced) == 0

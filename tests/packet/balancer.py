@@ -221,9 +221,11 @@ class Balancer:
         before = self.base.rows(table)[key]
         self.forget_ways()
         self.dataplane.write(Put(table, key, row))
-        yield
-        self.dataplane.write(Put(table, key, before))
-        self.forget_ways()
+        try:
+            yield
+        finally:
+            self.dataplane.write(Put(table, key, before))
+            self.forget_ways()
 
     @contextmanager
     def interface(self, name: str, *, transmits: bool, redirects: bool) -> Iterator[None]:
@@ -336,9 +338,7 @@ class Balancer:
         """Run a packet, which is written in IPv4, in this family."""
         return self.run(bytes(in_family(packet, self.family)), interface)
 
-    def run(
-        self, frame: bytes, interface: str = network.FRONT, before: bytes = POISON
-    ) -> Outcome:
+    def run(self, frame: bytes, interface: str = network.FRONT, before: bytes = POISON) -> Outcome:
         """Put one frame through the program; see that it got one verdict and its action."""
         with self.inside():
             action, out = self.run_uncounted(frame, interface, before)

@@ -168,4 +168,4 @@ def make_test_config() -> Config:
         if (vip, mode, protocol) != nowhere
     ]
     services = tuple(_make(*each, family) for family in network.FAMILIES for each in wanted)
-    return make_config(services, Limits(512, 1024, 131_072, 2048))
+    return make_config(services, Limits(512, 1024, 131_072, 1024))

@@ -479,7 +479,14 @@ def test_a_changed_neighbour_is_followed(balancer):
     """With no controller about, and though the next hop is remembered."""
     packet = to_service(TCP)
     replace = ["ip", "-n", balancer.namespace, "neigh", "replace"]
-    replace += [str(balancer.locate(services.PLAIN_BACKEND)),"dev", network.BACK, "nud", "permanent", "lladdr"]
+    replace += [
+        str(balancer.locate(services.PLAIN_BACKEND)),
+        "dev",
+        network.BACK,
+        "nud",
+        "permanent",
+        "lladdr",
+    ]
     before = network.neighbour_mac(services.PLAIN_BACKEND)
     after = "02:00:00:00:ab:cd"
 
