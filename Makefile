@@ -36,7 +36,7 @@ check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h
-	$(BIN)/pytest tests/unit tests/property tests/contract
+	$(BIN)/pytest -m "not root" tests/unit tests/property tests/contract
 
 format:
 	$(BIN)/ruff check --fix .

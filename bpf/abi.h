@@ -251,7 +251,7 @@ enum verdict {
 	VERDICT_ECHO_REDIRECT = 18,    /* the same, on an interface without XDP_TX */
 	VERDICT_DROP_NO_NEXTHOP = 19,  /* no neighbour, or no XDP there, and no stack to help */
 	VERDICT_DROP_NO_ROOM = 20,     /* the driver leaves no room for an outer header */
-	VERDICT_TOO_BIG_TRANSMIT = 21, /* for the way to the backend: the client is told */
+	VERDICT_TOO_BIG_TRANSMIT = 21, /* for its way: the sender is told */
 	VERDICT_TOO_BIG_REDIRECT = 22, /* the same, on an interface without XDP_TX */
 	VERDICT_COUNT = 23,
 };

@@ -71,6 +71,8 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 	verdict = choose_way(p, nexthop, ways);
 	if (is_end(verdict))
 		return verdict;
+	if (is_unsplittable(p, nexthop))
+		return tell_too_big(p, nexthop->mtu);
 
 	rewrite_source(p, &vip.address, vip.port);
 	if (is_leaving(verdict, ways))

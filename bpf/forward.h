@@ -31,6 +31,8 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 
 	if (is_end(verdict))
 		return verdict;
+	if (is_unsplittable(p, nexthop))
+		return tell_too_big(p, nexthop->mtu);
 	if (service->flags & SERVICE_TRACKED || has_direct_flows(id)) {
 		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
 		struct flow_query query;
@@ -55,9 +57,10 @@ static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct
 
 	if (nexthop->action == NEXTHOP_LOCAL)
 		return VERDICT_FORWARD_LOCAL;
-	if (verdict == VERDICT_DROP_NO_NEXTHOP || nexthop->is_gateway ||
-	    p->l3_total_size > nexthop->mtu)
+	if (verdict == VERDICT_DROP_NO_NEXTHOP || nexthop->is_gateway)
 		return VERDICT_DROP_NO_NEXTHOP;
+	if (p->l3_total_size > nexthop->mtu)
+		return tell_too_big(p, nexthop->mtu);
 	set_macs(p, nexthop);
 	return verdict;
 }

@@ -85,6 +85,15 @@ static __always_inline enum verdict tell_too_big(struct packet *p, __u32 mtu)
 	return back == NEXTHOP_TRANSMIT ? VERDICT_TOO_BIG_TRANSMIT : VERDICT_TOO_BIG_REDIRECT;
 }
 
+/* Whether a packet is too big for its way and may not be split either. Its sender is to be
+ * told by us: the stack would quote the packet as we send it on, which its sender has never
+ * seen. */
+static __always_inline bool is_unsplittable(const struct packet *p, const struct nexthop *nexthop)
+{
+	return nexthop->action == NEXTHOP_REDIRECT && p->l3_total_size > nexthop->mtu &&
+	       (p->is_ipv6 || p->ipv4->frag_off & bpf_htons(IPV4_DONT_FRAGMENT));
+}
+
 /* The verdict on a packet that only XDP can send: the stack would take it for its own. */
 static __always_inline enum verdict choose_forward(struct packet *p, const struct nexthop *nexthop)
 {

@@ -26,6 +26,7 @@ from .balancer import POISON
 from .packets import (
     PAYLOAD,
     TO_BALANCER,
+    from_backend,
     in_family,
     lower,
     make_l4,
@@ -502,10 +503,30 @@ def test_who_cannot_be_told_is_dropped(balancer, tunnel, protocol, family):
     assert outcome.verdict is Verdict.DROP_NO_NEXTHOP
 
 
-def test_l2dsr_has_no_outer_header(balancer, protocol, family):
-    packet = for_mode(Mode.L2DSR, protocol, family)
+@pytest.mark.parametrize("mode", [Mode.NAT, Mode.L2DSR])
+def test_without_an_outer_header_the_whole_mtu_is_there(balancer, mode, protocol, family):
+    """What may not be split is told of; the stack would quote what its sender never sent."""
+    packet = for_mode(mode, protocol, family)
     room = 1500 - len(read_ip(packet)) + len(PAYLOAD)
-    fits = for_mode(Mode.L2DSR, protocol, family, payload=b"x" * room)
+    fits = for_mode(mode, protocol, family, payload=b"x" * room)
     assert balancer.run(bytes(fits)).verdict is Verdict.FORWARD_REDIRECT
-    larger = for_mode(Mode.L2DSR, protocol, family, payload=b"x" * (room + 1))
-    assert balancer.run(bytes(larger)).verdict is Verdict.DROP_NO_NEXTHOP
+    larger = unsplittable(for_mode(mode, protocol, family, payload=b"x" * (room + 1)))
+    outcome = balancer.run(bytes(larger))
+    assert outcome.verdict is Verdict.TOO_BIG_TRANSMIT
+    assert outcome.frame.hex(" ") == bytes(too_big(larger, 1500)).hex(" ")
+
+
+def test_a_backend_is_told_that_its_reply_is_too_big(balancer, protocol, family):
+    reply = from_backend(protocol, payload=b"x" * 1501)
+    reply = unsplittable(in_family(reply, family))
+    outcome = balancer.run(bytes(reply), network.BACK)
+    assert outcome.verdict is Verdict.TOO_BIG_TRANSMIT
+    assert outcome.frame.hex(" ") == bytes(too_big(reply, 1500)).hex(" ")
+
+
+def unsplittable(packet):
+    """The packet with IPv4's "don't fragment"; IPv6 never is split on the way."""
+    if IP in packet:
+        packet[IP].flags = "DF"
+        packet[IP].chksum = None
+    return packet
