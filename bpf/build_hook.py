@@ -27,8 +27,8 @@ FLAGS = [
 ]
 
 
-def compile_object(clang: str | None = None) -> Path:
-    """Compile `xdplb.bpf.c` and return the object's path.
+def compile_object(clang: str | None = None, output: Path = OBJECT) -> Path:
+    """Compile `xdplb.bpf.c` and return the object's path, `output`.
 
     Raises:
         SystemExit: there is no clang, or it refused.
@@ -39,10 +39,10 @@ def compile_object(clang: str | None = None) -> Path:
     # Debian and Ubuntu keep asm/types.h in a folder of the architecture's own.
     multiarch = f"-I/usr/include/{platform.machine()}-linux-gnu"
     source = HERE / "xdplb.bpf.c"
-    command = [clang, *FLAGS, multiarch, "-c", str(source), "-o", str(OBJECT)]
+    command = [clang, *FLAGS, multiarch, "-c", str(source), "-o", str(output)]
     if subprocess.run(command, check=False).returncode:
         sys.exit("clang could not compile the data plane; see above")
-    return OBJECT
+    return output
 
 
 try:
