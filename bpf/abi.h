@@ -168,6 +168,9 @@ struct settings {
 	__be16 gue_port;
 	__u16 gue_checksum; /* 0: the outer UDP checksum stays zero (RFC 6935) */
 	__u32 passes_echo;  /* 1: echo requests to a VIP are the stack's to answer */
+	/* Bit n is set if the last 6 bits of some VIP are n: what can't be a VIP costs no
+	 * lookup to find out. */
+	__u64 vip_filter;
 };
 
 /* Value of `meta`, one entry, written last: says what was applied. */

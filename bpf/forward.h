@@ -108,7 +108,7 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 
 	if (!is_fit(p, &verdict))
 		return verdict;
-	if (is_bad_source(p))
+	if (is_bad_source(p) || is_from_vip(p))
 		return VERDICT_DROP_BAD_SOURCE;
 
 	id = steer(p, service);

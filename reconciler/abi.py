@@ -88,6 +88,7 @@ SETTINGS = np.dtype(
         ("gue_port", _PORT),
         ("gue_checksum", "u2"),
         ("passes_echo", "u4"),
+        ("vip_filter", "u8"),
     ],
     align=True,
 )

@@ -138,18 +138,31 @@ def _settings_fields(row: Settings) -> tuple[Any, ...]:
         row.tunnel.gue_port,
         row.tunnel.gue_checksum,
         not row.answers_echo,
+        row.vip_filter,
     )
 
 
 def _settings(fields: tuple[Any, ...]) -> Settings:
-    _, ticks, seed, ipv4, ipv6, hosts_ipv4, hosts_ipv6, gue_port, gue_checksum, passes_echo = fields
+    (
+        _,
+        ticks,
+        seed,
+        ipv4,
+        ipv6,
+        hosts_ipv4,
+        hosts_ipv6,
+        gue_port,
+        gue_checksum,
+        passes_echo,
+        vips,
+    ) = fields
     tunnel = Tunnel(
         IPv4Network((decode_address(ipv4), 32 - hosts_ipv4.bit_length())) if any(ipv4) else None,
         IPv6Network((decode_address(ipv6), 128 - hosts_ipv6.bit_length())) if any(ipv6) else None,
         gue_port,
         bool(gue_checksum),
     )
-    return Settings(ticks, seed, tunnel, not passes_echo)
+    return Settings(ticks, seed, tunnel, not passes_echo, vips)
 
 
 def _meta_fields(row: Meta) -> tuple[Any, ...]:

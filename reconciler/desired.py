@@ -359,7 +359,10 @@ class _Compiler:
     def _settings(self) -> Settings:
         ticks = self.environment.ticks_per_second
         config = self.config
-        return Settings(ticks, config.hash_seed, config.tunnel, config.answers_echo)
+        vip_filter = 0
+        for endpoint in self.draft.services:
+            vip_filter |= 1 << (int(endpoint.address) & 63)
+        return Settings(ticks, config.hash_seed, config.tunnel, config.answers_echo, vip_filter)
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
         return {

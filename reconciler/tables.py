@@ -102,12 +102,16 @@ class BackendInfo(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What every packet's journey depends on."""
+    """What every packet's journey depends on.
+
+    `vip_filter` has bit n set if the last 6 bits of some VIP are n.
+    """
 
     ticks_per_second: int
     hash_seed: int
     tunnel: Tunnel = Tunnel()
     answers_echo: bool = True
+    vip_filter: int = 0
 
 
 class Meta(NamedTuple):

@@ -330,6 +330,9 @@ def list_refused(p: Protocol) -> list[Case]:
             "ttl-1-by-stack", Verdict.PASS_TTL, to_service(p, services.UNRESOLVED, ip={"ttl": 1})
         ),
         refused("source-is-the-vip", Verdict.DROP_BAD_SOURCE, to_service(p, client=services.PLAIN)),
+        refused(
+            "source-is-another-vip", Verdict.DROP_BAD_SOURCE, to_service(p, client=services.ONE_ARM)
+        ),
         refused("no-backend", Verdict.DROP_NO_BACKEND, to_service(p, services.EMPTY)),
         refused("blackhole", Verdict.DROP_NO_ROUTE, to_service(p, services.BLACKHOLE)),
         refused("prohibited", Verdict.DROP_NO_ROUTE, to_service(p, services.PROHIBITED)),

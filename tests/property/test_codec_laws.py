@@ -67,7 +67,7 @@ ROWS: dict[str, st.SearchStrategy[Any]] = {
     "interfaces": st.builds(
         InterfaceRow, st.booleans(), st.booleans(), st.none() | own_ipv4, st.none() | own_ipv6
     ),
-    "settings": st.builds(Settings, u32, u64, tunnels, st.booleans()),
+    "settings": st.builds(Settings, u32, u64, tunnels, st.booleans(), u64),
     "meta": st.builds(Meta, u64, digests, digests, digests),
     "service_info": st.builds(ServiceInfo, names, u32, st.booleans(), u64),
     "backend_info": st.builds(BackendInfo, names, u32, u64),

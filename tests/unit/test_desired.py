@@ -86,7 +86,8 @@ def test_every_row_of_a_first_apply() -> None:
     tables = compile_at(1, config(service(backend(1), backend(2, 50))))
     row = ServiceRow(1, 0, 251, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
     marker = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
-    assert tables.settings == {0: Settings(250, 7)}
+    vip = next(iter(tables.services)).address
+    assert tables.settings == {0: Settings(250, 7, vip_filter=1 << (int(vip) & 63))}
     own = IPv4Address("198.51.100.1")
     assert tables.interfaces == {2: InterfaceRow(transmits=True, redirects=False, ipv4=own)}
     assert tables.attachments == {"eth0": Attachment(2, XdpMode.AUTO, "ab" * 32)}
