@@ -22,6 +22,9 @@ XDP_FLAGS_DRV_MODE = 1 << 2
 
 _INSTALL_BCC = "install python3-bpfcc (Debian, Ubuntu) or python3-bcc (Fedora)"
 
+# libbpf 0.7 and newer; nothing but the packet tests asks for it.
+_FOR_TESTS = ("bpf_prog_test_run_opts",)
+
 _PRINTER = ct.CFUNCTYPE(ct.c_int, ct.c_int, ct.c_char_p, ct.c_void_p)
 
 
@@ -119,8 +122,11 @@ def _declare(library: Any) -> Any:
         "libbpf_set_print": (pointer, [_PRINTER]),
     }
     for name, (result, arguments) in signatures.items():
-        function = getattr(library, name)
-        function.restype, function.argtypes = result, arguments
+        function = getattr(library, name, None)
+        if function is not None:
+            function.restype, function.argtypes = result, arguments
+        elif name not in _FOR_TESTS:
+            raise Unavailable(f"BCC's libbpf is too old: it has no {name}", remedy=_INSTALL_BCC)
     return library
 
 
