@@ -133,10 +133,9 @@ class Instance:
         Raises:
             Unavailable: an interface is missing, or pinned maps don't fit.
         """
-        observed = self.observe(config.limits.ring_slots)
-        if self.exists():
+        if self.exists():  # before they are read: maps of another ABI mean something else
             self.dataplane.check_maps(config.limits)
-        return self._propose(config, observed)
+        return self._propose(config, self.observe(config.limits.ring_slots))
 
     def _propose(self, config: Config, observed: Tables) -> Proposal:
         now_ns = time.monotonic_ns()

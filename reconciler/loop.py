@@ -196,6 +196,8 @@ class Loop:
             outcome = self._reconcile(config)
         except XdplbError as error:
             self._fail(config, error)
+        except OSError as error:  # of the machine, and perhaps not for long
+            self._fail(config, XdplbError(str(error)))
         else:
             self._finish(config, outcome)
 

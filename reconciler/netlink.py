@@ -5,6 +5,7 @@ The only user of pyroute2.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import time
 from collections.abc import Iterable, Mapping
@@ -69,6 +70,16 @@ def read_environment(
     Raises:
         Unavailable: an interface does not exist.
     """
+    try:
+        interfaces = _read_interfaces(names, modes)
+    except NetlinkError as error:  # it went while it was looked at
+        raise Unavailable(f"cannot look at the interfaces: {error}") from error
+    return Environment(interfaces, read_ticks_per_second(), program_sha256)
+
+
+def _read_interfaces(
+    names: Iterable[str], modes: Mapping[str, XdpMode]
+) -> dict[str, InterfaceFacts]:
     with IPRoute() as routes:
         links = {link.get_attr("IFLA_IFNAME"): link for link in routes.get_links()}
         features = _read_xdp_features()
@@ -89,7 +100,7 @@ def read_environment(
                 forwards=_read_forwarding(link),
                 is_loopback=bool(link["flags"] & _IFF_LOOPBACK),
             )
-    return Environment(interfaces, read_ticks_per_second(), program_sha256)
+    return interfaces
 
 
 def _find_link(name: str, links: Mapping[str, Any]) -> Any:
@@ -164,19 +175,15 @@ def nudge_neighbours(addresses: Iterable[IPAddress]) -> None:
 
     XDP reads the neighbour table but never asks for an entry, and frames it sends
     confirm none: without this an entry would grow stale and an answer late.
-    Addresses without a route are left to whoever asks for them.
+    Addresses without a route are left to whoever asks for them, and so are those that
+    the kernel refuses (no ARP there, a link that went meanwhile): what is missing then
+    is a hint, and the first packet waits for its neighbour.
     """
     with IPRoute() as routes:
         hops = {hop for address in addresses for hop in _find_hop(routes, address)}
         for ifindex, address in sorted(hops):
-            try:
+            with contextlib.suppress(NetlinkError):
                 routes.neigh("replace", dst=address, ifindex=ifindex, flags=_NTF_USE, state=0)
-            except NetlinkError as error:
-                if error.code not in (_EINVAL, _ENODEV):  # no ARP there, or gone meanwhile
-                    raise
-
-
-_ENODEV, _EINVAL = 19, 22
 
 
 def _find_hop(routes: IPRoute, address: IPAddress) -> list[tuple[int, str]]:
