@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -44,8 +45,11 @@ def write_status(name: str, status: ControllerStatus, root: Path = RUN_ROOT) -> 
 
 
 def forget_status(name: str, root: Path = RUN_ROOT) -> None:
-    """Remove the account of an instance that is no more."""
-    (root / name / "status.json").unlink(missing_ok=True)
+    """Remove the account of an instance that is no more, and its folder if that is all."""
+    folder = root / name
+    (folder / "status.json").unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def read_status(name: str, root: Path = RUN_ROOT) -> ControllerStatus | None:

@@ -162,7 +162,8 @@ def prepare_backends(lab):
     to the balancer.
     """
     compiled = compile_decapsulator(lab.directory)
-    load = f"ip link set eth0 xdpgeneric obj {compiled} sec xdp"
+    # ip mounts a BPF file system where it finds none; in mounts of its own it leaves none.
+    load = f"unshare --mount ip link set eth0 xdpgeneric obj {compiled} sec xdp"
     for backend in lab.backends:
         script = [load]
         for family, front in ((4, "192.0.2.0/24"), (6, "2001:db8:2::/64")):
