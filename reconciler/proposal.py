@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reconciler.advice import find_advice
 from reconciler.desired import Occupancy, Rings, compile_tables
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.guard import find_objection
-from reconciler.maglev import least_moved
+from reconciler.maglev import least_moved, slots_moved
 from reconciler.model import Config, Source, digest_meaning
 from reconciler.plan import Drop, Plan, Put, diff
 from reconciler.resources import (
@@ -97,16 +98,18 @@ def propose(
     desired = compile_tables(
         config, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
     )
-    ring_changes = tuple(_compare_rings(desired, observed))
-    changes = tuple(_compare(config, desired, observed, ring_changes))
+    before, after = _View.of(observed), _View.of(desired)
+    meaning_sha256 = digest_meaning(config)
+    reason = "drift" if observed.meaning_sha256 == meaning_sha256 else "config"
+    ring_changes = tuple(_compare_rings(before, after))
+    changes = tuple(_compare_resources(before, after, reason, _sources(config)))
+    if not changes:
+        changes = tuple(_compare_rows(desired, observed, ring_changes))
     # The meaning alone may differ: of what the tables don't hold, or because an apply
     # was cut off before its last write.
-    if changes or observed.meaning_sha256 != digest_meaning(config):
+    if changes or observed.meaning_sha256 != meaning_sha256:
         meta = Meta(
-            observed.generation + 1,
-            config.sha256,
-            digest_meaning(config),
-            environment.program_sha256,
+            observed.generation + 1, config.sha256, meaning_sha256, environment.program_sha256
         )
         desired = replace(desired, meta={0: meta})
     return Proposal(
@@ -116,29 +119,32 @@ def propose(
         diff(desired, observed),
         changes,
         ring_changes,
-        find_objection(config.safety, list_resources(desired), list_resources(observed))
-        if changes
-        else None,
+        find_objection(config.safety, after.resources, before.resources) if changes else None,
         find_advice(config, environment, observed),
     )
 
 
-def _compare(
-    config: Config, desired: Tables, observed: Tables, rings: tuple[RingChange, ...]
+@dataclass(frozen=True)
+class _View:
+    """Tables as changes are told of them, made once a side."""
+
+    resources: Resources
+    slots: dict[str, dict[str, int]]
+    targets: dict[str, NDArray[np.uint16]]
+
+    @classmethod
+    def of(cls, tables: Tables) -> _View:
+        return cls(list_resources(tables), count_slots(tables), _ring_targets(tables))
+
+
+def _compare_resources(
+    before: _View, after: _View, reason: str, sources: dict[str, Source | None]
 ) -> Iterator[Change]:
-    before, after = list_resources(observed), list_resources(desired)
-    slots_before, slots_after = count_slots(observed), count_slots(desired)
-    reason = "drift" if observed.meaning_sha256 == digest_meaning(config) else "config"
-    sources = _sources(config)
-    found = False
-    for address in sorted({*before, *after}):
-        change = _compare_resource(address, before, after, reason)
-        slots = _backend_slots(address, slots_before, slots_after)
+    for address in sorted({*before.resources, *after.resources}):
+        change = _compare_resource(address, before.resources, after.resources, reason)
         if change:
-            found = True
+            slots = _backend_slots(address, before.slots, after.slots)
             yield replace(change, slots=slots, source=sources.get(address))
-    if not found:
-        yield from _compare_rows(desired, observed, rings)
 
 
 def _compare_resource(
@@ -204,24 +210,23 @@ def _sources(config: Config) -> dict[str, Source | None]:
     return sources
 
 
-def _compare_rings(desired: Tables, observed: Tables) -> Iterator[RingChange]:
-    before, after = count_slots(observed), count_slots(desired)
-    old, new = _ring_targets(observed), _ring_targets(desired)
-    for service in sorted(new):
-        size = len(new[service])
-        is_comparable = service in old and len(old[service]) == size
-        moved = int(np.count_nonzero(old[service] != new[service])) if is_comparable else size
-        least = size
-        if is_comparable:
-            nobody = {"": size - sum(before[service].values())}
-            left = {"": size - sum(after[service].values())}
-            least = least_moved(before[service] | nobody, after[service] | left)
-        if service not in old:
-            moved = least = 0
-        yield RingChange(service, size, moved, least)
+def _compare_rings(before: _View, after: _View) -> Iterator[RingChange]:
+    for service in sorted(after.targets):
+        old, new = before.targets.get(service), after.targets[service]
+        size = len(new)
+        if old is None:
+            yield RingChange(service, size, 0, 0)
+        elif len(old) != size:
+            yield RingChange(service, size, size, size)
+        else:
+            held, wanted = before.slots[service], after.slots[service]
+            nobody = {"": size - sum(held.values())}
+            left = {"": size - sum(wanted.values())}
+            least = least_moved(held | nobody, wanted | left)
+            yield RingChange(service, size, slots_moved(old, new), least)
 
 
-def _ring_targets(tables: Tables) -> dict[str, Any]:
+def _ring_targets(tables: Tables) -> dict[str, NDArray[np.uint16]]:
     return {
         tables.service_info[number].name: unpack_slots(tables.slots[extent])[0]
         for number, extent in ring_extents(tables).items()
