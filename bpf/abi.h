@@ -15,7 +15,7 @@
 
 /* Raised whenever a struct below changes its meaning; pinned maps of another
  * version are refused, never misread. */
-#define XDPLB_ABI_VERSION 1
+#define XDPLB_ABI_VERSION 2
 
 #define XDPLB_NAME_SIZE		 64
 #define XDPLB_CLIENT_NEXTHOPS	 4096
@@ -51,8 +51,10 @@ enum affinity {
 };
 
 enum service_flag {
-	/* A reply can't tell which VIP it belongs to: every flow is remembered. */
-	SERVICE_TRACKED = 1,
+	/* A reply can't tell which VIP it belongs to: how each flow came is remembered. */
+	SERVICE_SHARED = 1,
+	/* flow_tracking: always. Where each flow lives is remembered, on settled slots too. */
+	SERVICE_TRACKED = 2,
 };
 
 /* Value of `services`. The service owns slots[ring_offset, ring_offset + ring_size). */
@@ -111,8 +113,8 @@ struct reply {
 	__u16 zero;
 };
 
-/* Key of `flows` and `pending`. `server` is the VIP where the entry says which
- * backend a flow lives on, and the backend where it says how the flow came there. */
+/* Key of `flows`, `origins`, `pending` and `strays`. `server` is the VIP where the entry
+ * says which backend a flow lives on, and the backend where it says how it came there. */
 struct flow_key {
 	struct address client;
 	struct address server;
@@ -128,12 +130,12 @@ enum flow_kind {
 	FLOW_VIP = 3,	  /* client to a shared backend: came through `vip` */
 };
 
-/* Value of `flows` and `pending`. */
+/* Value of the same four. */
 struct flow {
-	__u64 last_seen_ns; /* CLOCK_MONOTONIC, coarse */
+	__u64 last_seen_ns; /* CLOCK_MONOTONIC, coarse; in `strays` of the first packet */
 	__u32 slot;	    /* index into `slots`, FLOW_BACKEND only */
 	__u32 born;	    /* of `backend`, when this was remembered */
-	__u32 syn_sequence; /* of the SYN, in `pending` only */
+	__u32 sequence;	    /* in `pending` of the SYN, in `strays` of the last segment */
 	__u16 backend;
 	__be16 vip_port;
 	struct address vip;
@@ -181,13 +183,22 @@ struct meta {
 	__u8 program_sha256[32]; /* the ELF that is attached */
 };
 
-/* For people and for the controller's next start; the data plane reads neither. */
+enum flow_tracking {
+	FLOW_TRACKING_ON_CHANGE = 0,
+	FLOW_TRACKING_ALWAYS = 1,
+	FLOW_TRACKING_NEVER = 2,
+};
+
+/* For people and for the controller's next start. The data plane reads the window's
+ * end, and that only for packets of moved slots. */
 struct service_info {
 	char name[XDPLB_NAME_SIZE];
-	__u64 window_end_ns; /* CLOCK_MONOTONIC; moved slots are pinned from then on */
+	__u64 window_end_ns; /* CLOCK_MONOTONIC; moved slots are as pinned ones from then on */
 	__u32 drain_timeout_ms;
+	__u32 flow_idle_timeout_ms;
 	__u8 own_addresses; /* the VIPs are the interface's own addresses */
-	__u8 zero[3];
+	__u8 flow_tracking;
+	__u8 zero[6];
 };
 
 struct backend_info {
@@ -229,6 +240,17 @@ struct backend_stats {
 	__u64 new_flows; /* TCP: SYNs */
 	__u64 reply_packets;
 	__u64 reply_bytes;
+};
+
+/* What happened to the memory of flows, counted in `flow_events`. On settled slots, of
+ * services that are neither shared nor tracked, nothing does. */
+enum flow_event {
+	FLOW_EVENT_ASKED = 0,	   /* a packet asked where its flow lives, or how it came */
+	FLOW_EVENT_PENDING = 1,	   /* a SYN is waited for */
+	FLOW_EVENT_STRAY = 2,	   /* a packet of a flow that nobody knows, until it goes on */
+	FLOW_EVENT_REMEMBERED = 3, /* a flow has proven itself */
+	FLOW_EVENT_REFUSED = 4,	   /* the same, but `flows` is full: it may be forgotten */
+	FLOW_EVENT_COUNT = 5,
 };
 
 /* The fate of a packet. Every packet gets exactly one, counted in `verdicts`. */

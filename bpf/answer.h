@@ -4,8 +4,8 @@
 #define XDPLB_ANSWER_H
 
 #include "fit.h"
-#include "flow.h"
 #include "nat.h"
+#include "origin.h"
 #include "send.h"
 
 static __always_inline void count_reply(const struct packet *p, __u32 id)
@@ -22,7 +22,7 @@ static __always_inline void count_reply(const struct packet *p, __u32 id)
  * spoke to the backend directly. */
 static __always_inline bool choose_vip(const struct packet *p, const struct endpoint *client,
 				       const struct endpoint *backend, const struct reply *reply,
-				       struct endpoint *vip)
+				       bool is_quoted, struct endpoint *vip)
 {
 	struct flow_query query;
 
@@ -31,6 +31,7 @@ static __always_inline bool choose_vip(const struct packet *p, const struct endp
 	if (!(reply->flags & REPLY_SHARED) && !has_direct_flows(reply->backend))
 		return true;
 	ask_about(p, client, backend, &query);
+	query.is_quoted = is_quoted;
 	switch (find_origin(&query)) {
 	case FLOW_DIRECT:
 		return false;
@@ -59,7 +60,7 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 	enum verdict verdict;
 	bool fits = is_fit(p, &verdict);
 
-	if (!choose_vip(p, &p->destination, &p->source, reply, &vip))
+	if (!choose_vip(p, &p->destination, &p->source, reply, false, &vip))
 		return VERDICT_PASS_DIRECT;
 	nexthop = find_client_nexthop(p);
 	if (!nexthop)
@@ -92,7 +93,7 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 
 		ask_about(p, &p->source, &p->destination, &query);
 		query.origin.kind = FLOW_DIRECT;
-		remember_origin(&query);
+		note_origin(&query);
 	}
 	if (seen && !*seen)
 		*seen = 1;

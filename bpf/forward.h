@@ -6,6 +6,7 @@
 #include "encap.h"
 #include "fit.h"
 #include "nat.h"
+#include "origin.h"
 #include "send.h"
 #include "service.h"
 #include "steer.h"
@@ -33,7 +34,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 		return verdict;
 	if (is_unsplittable(p, nexthop))
 		return tell_too_big(p, nexthop->mtu);
-	if (service->flags & SERVICE_TRACKED || has_direct_flows(id)) {
+	if (service->flags & SERVICE_SHARED || has_direct_flows(id)) {
 		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
 		struct flow_query query;
 
@@ -41,7 +42,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 		query.origin.kind = FLOW_VIP;
 		query.origin.vip = p->destination.address;
 		query.origin.vip_port = p->destination.port;
-		remember_origin(&query);
+		note_origin(&query);
 	}
 	rewrite_destination(p, &backend->address, backend->port);
 	if (is_leaving(verdict, ways))

@@ -81,13 +81,24 @@ struct {
 
 /* --- written by the data plane --- */
 
-/* Exceptions only; a settled table never looks here. */
+/* Where flows live that are exceptions; a settled table never looks here. Nothing is ever
+ * evicted: who is remembered stays so until the controller finds that it has ended. Takes
+ * memory only for what it holds. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, XDPLB_DEFAULT_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__type(key, struct flow_key);
 	__type(value, struct flow);
 } flows SEC(".maps");
+
+/* How flows came to a backend that clients reach in more than one way. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XDPLB_DEFAULT_FLOWS / 4);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} origins SEC(".maps");
 
 /* Flows of which only a SYN has been seen: a SYN flood fills this and no more. */
 struct {
@@ -97,7 +108,15 @@ struct {
 	__type(value, struct flow);
 } pending SEC(".maps");
 
-/* Backends that clients have spoken to directly: only their replies ask `flows`. */
+/* Flows of which only a packet in the middle has been seen: a flood of those fills this. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, XDPLB_DEFAULT_FLOWS / 16);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} strays SEC(".maps");
+
+/* Backends that clients have spoken to directly: only their replies ask `origins`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
@@ -125,6 +144,13 @@ struct {
 	__type(key, __u32);
 	__type(value, struct backend_stats);
 } backend_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FLOW_EVENT_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} flow_events SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

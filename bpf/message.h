@@ -52,7 +52,7 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 	enum verdict verdict;
 	__u32 change;
 
-	if (!choose_vip(p, &quote->source, &quote->destination, reply, &vip))
+	if (!choose_vip(p, &quote->source, &quote->destination, reply, true, &vip))
 		return VERDICT_PASS_DIRECT;
 	nexthop = find_client_nexthop(p);
 	if (!nexthop)

@@ -3,9 +3,9 @@
 #ifndef XDPLB_STEER_H
 #define XDPLB_STEER_H
 
-#include "flow.h"
 #include "hash.h"
 #include "maps.h"
+#include "recall.h"
 
 static __always_inline __u32 choose_slot(const struct settings *settings,
 					 const struct endpoint *client,
@@ -36,36 +36,37 @@ static __always_inline struct slot read_slot(__u32 index)
 	return now;
 }
 
-/* Returns the backend's id, or 0 where the service has none. */
-static __always_inline __u32 steer(const struct packet *p, const struct service *service)
-{
-	__u32 index = choose_slot(p->settings, &p->source, service);
-	struct slot slot = read_slot(index);
-	struct flow_query query;
-
-	if (slot.previous == 0)
-		return slot.backend;
-	ask_about(p, &p->source, &p->destination, &query);
-	query.slot_index = index;
-	query.slot = slot;
-	return recall_backend(&query);
-}
-
-/* The same for the flow of a packet that an ICMP error quotes, sent by the service's
- * VIP to the client. */
-static __always_inline __u32 steer_quoted(const struct packet *p, const struct endpoint *client,
-					  const struct endpoint *vip, const struct service *service)
+/* Returns the backend's id, or 0 where the service has none, for the flow between client
+ * and VIP, which is the packet's own or the one that an ICMP error quotes. */
+static __always_inline __u32 steer_flow(const struct packet *p, const struct endpoint *client,
+					const struct endpoint *vip, const struct service *service,
+					bool is_quoted)
 {
 	__u32 index = choose_slot(p->settings, client, service);
 	struct slot slot = read_slot(index);
 	struct flow_query query;
 
-	if (slot.previous == 0)
+	if (slot.previous == 0 && !(service->flags & SERVICE_TRACKED))
 		return slot.backend;
 	ask_about(p, client, vip, &query);
-	query.is_quoted = true;
+	query.slot_index = index;
 	query.slot = slot;
+	query.service = service->id;
+	query.is_quoted = is_quoted;
+	query.is_tracked = (service->flags & SERVICE_TRACKED) != 0;
 	return recall_backend(&query);
+}
+
+static __always_inline __u32 steer(const struct packet *p, const struct service *service)
+{
+	return steer_flow(p, &p->source, &p->destination, service, false);
+}
+
+/* The same for a quoted packet, sent by the service's VIP to the client. */
+static __always_inline __u32 steer_quoted(const struct packet *p, const struct endpoint *client,
+					  const struct endpoint *vip, const struct service *service)
+{
+	return steer_flow(p, client, vip, service, true);
 }
 
 static __always_inline struct backend *find_backend(__u32 id)

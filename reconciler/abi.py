@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 NAME_SIZE = 64
 
 # Network byte order is spelled out; everything else is the host's.
@@ -65,7 +65,7 @@ FLOW = np.dtype(
         ("last_seen_ns", "u8"),
         ("slot", "u4"),
         ("born", "u4"),
-        ("syn_sequence", "u4"),
+        ("sequence", "u4"),
         ("backend", "u2"),
         ("vip_port", _PORT),
         ("vip", _ADDRESS),
@@ -106,8 +106,10 @@ SERVICE_INFO = np.dtype(
         ("name", f"S{NAME_SIZE}"),
         ("window_end_ns", "u8"),
         ("drain_timeout_ms", "u4"),
+        ("flow_idle_timeout_ms", "u4"),
         ("own_addresses", "u1"),
-        ("zero", "V3"),
+        ("flow_tracking", "u1"),
+        ("zero", "V6"),
     ],
     align=True,
 )
@@ -170,11 +172,14 @@ MAPS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "service_info": (INDEX, SERVICE_INFO),
     "backend_info": (INDEX, BACKEND_INFO),
     "flows": (FLOW_KEY, FLOW),
+    "origins": (FLOW_KEY, FLOW),
     "pending": (FLOW_KEY, FLOW),
+    "strays": (FLOW_KEY, FLOW),
     "direct_seen": (INDEX, INDEX),
     "backend_nexthops": (INDEX, NEXTHOP),
     "client_nexthops": (INDEX, NEXTHOP),
     "backend_stats": (INDEX, BACKEND_STATS),
+    "flow_events": (INDEX, COUNTER),
     "verdicts": (INDEX, COUNTER),
 }
 
@@ -182,7 +187,8 @@ MAPS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
 class ServiceFlag(enum.IntFlag):
     """Mirror of `enum service_flag`."""
 
-    TRACKED = 1
+    SHARED = 1
+    TRACKED = 2
 
 
 class ReplyFlag(enum.IntFlag):
@@ -204,6 +210,16 @@ class FlowKind(enum.IntEnum):
     BACKEND = 1
     DIRECT = 2
     VIP = 3
+
+
+class FlowEvent(enum.IntEnum):
+    """Mirror of `enum flow_event`: what happened to the memory of flows."""
+
+    ASKED = 0
+    PENDING = 1
+    STRAY = 2
+    REMEMBERED = 3
+    REFUSED = 4
 
 
 class Verdict(enum.IntEnum):

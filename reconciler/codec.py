@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 
 from reconciler import abi
-from reconciler.model import Affinity, BackendState, Forwarding, IPAddress, Protocol, Tunnel
+from reconciler.model import (
+    Affinity,
+    BackendState,
+    FlowTracking,
+    Forwarding,
+    IPAddress,
+    Protocol,
+    Tunnel,
+)
 from reconciler.tables import (
     BackendInfo,
     BackendRow,
@@ -72,14 +80,23 @@ def _endpoint(fields: tuple[Any, ...]) -> Endpoint:
 
 
 def _service_fields(row: ServiceRow) -> tuple[Any, ...]:
-    flags = abi.ServiceFlag.TRACKED if row.is_tracked else 0
+    shared = abi.ServiceFlag.SHARED if row.is_shared else 0
+    tracked = abi.ServiceFlag.TRACKED if row.is_tracked else 0
+    flags = shared | tracked
     return row.ring_offset, row.ring_size, row.id, row.forwarding, row.affinity, flags
 
 
 def _service(fields: tuple[Any, ...]) -> ServiceRow:
     offset, size, service, forwarding, affinity, flags = fields
-    tracked = bool(flags & abi.ServiceFlag.TRACKED)
-    return ServiceRow(service, offset, size, Forwarding(forwarding), Affinity(affinity), tracked)
+    return ServiceRow(
+        service,
+        offset,
+        size,
+        Forwarding(forwarding),
+        Affinity(affinity),
+        bool(flags & abi.ServiceFlag.SHARED),
+        bool(flags & abi.ServiceFlag.TRACKED),
+    )
 
 
 def _backend_fields(row: BackendRow) -> tuple[Any, ...]:
@@ -179,12 +196,22 @@ def _decode_digest(data: bytes) -> str:
 
 
 def _service_info_fields(row: ServiceInfo) -> tuple[Any, ...]:
-    return row.name.encode(), row.window_end_ns, row.drain_timeout_ms, row.own_addresses, b""
+    return (
+        row.name.encode(),
+        row.window_end_ns,
+        row.drain_timeout_ms,
+        row.flow_idle_timeout_ms,
+        row.own_addresses,
+        row.flow_tracking,
+        b"",
+    )
 
 
 def _service_info(fields: tuple[Any, ...]) -> ServiceInfo:
-    name, window_end_ns, drain_timeout_ms, own, _ = fields
-    return ServiceInfo(name.decode(), drain_timeout_ms, bool(own), window_end_ns)
+    name, window_end_ns, drain_timeout_ms, idle_ms, own, tracking, _ = fields
+    return ServiceInfo(
+        name.decode(), drain_timeout_ms, bool(own), window_end_ns, FlowTracking(tracking), idle_ms
+    )
 
 
 def _backend_info_fields(row: BackendInfo) -> tuple[Any, ...]:

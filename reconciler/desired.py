@@ -19,18 +19,20 @@ from reconciler import maglev
 from reconciler.allocation import assign_ids, find_extent
 from reconciler.environment import Environment
 from reconciler.errors import Unavailable
+from reconciler.memory import Occupancy
 from reconciler.model import (
     Affinity,
     Backend,
     BackendState,
     Config,
+    FlowTracking,
     Forwarding,
     IPAddress,
     Protocol,
     Service,
     XdpMode,
 )
-from reconciler.movement import move_slots, resample_slots
+from reconciler.movement import move_slots, pin_settled, resample_slots
 from reconciler.tables import (
     Attachment,
     BackendInfo,
@@ -49,7 +51,13 @@ from reconciler.tables import (
 )
 
 # Says of a VIP that some service has it; leads nowhere.
-_VIP_MARKER = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
+_VIP_MARKER = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_shared=False)
+
+# A removed backend leaves before its time if no flow has shown itself for so long.
+QUIET_NS = 60 * 10**9
+# Datagrams don't say whether their flow is new, so moved slots stay with their previous
+# backend until every flow that lives has sent one (nf_conntrack_udp_timeout).
+LONGEST_UDP_WINDOW_NS = 30 * 10**9
 
 
 class Rings:
@@ -71,13 +79,6 @@ class Rings:
     def forget_unused(self) -> None:
         """End a pass: keep what it used."""
         self._kept, self._used = self._used, {}
-
-
-@dataclass(frozen=True)
-class Occupancy:
-    """Which slots of the flat array have a remembered flow that lives elsewhere."""
-
-    slots: NDArray[np.bool_]
 
 
 @dataclass
@@ -111,7 +112,7 @@ def compile_tables(
         now_ns: CLOCK_MONOTONIC.
         rings: builds the rings; give the same one every time to build each once.
         occupancy: where remembered flows live; None if nobody has looked, and then
-            no pinned slot settles.
+            no pinned slot settles and no removed backend leaves before its time.
 
     Raises:
         Unavailable: an interface is missing or has no address for a VIP, or ids
@@ -169,7 +170,7 @@ class _Compiler:
             backend_info=self.draft.backend_info,
             backends=self.draft.backends,
             nat_replies=self._replies(),
-            services=self._track_shared(),
+            services=self._mark_shared(),
             attachments=self._attachments(),
             meta=self.observed.meta,
             slots=slots,
@@ -186,9 +187,16 @@ class _Compiler:
                 continue
             leaves_ns = self.observed.backend_info[number].leaves_ns
             leaves_ns = leaves_ns or self.now_ns + _timeout_ns(service)
-            if leaves_ns > self.now_ns:
+            if leaves_ns > self.now_ns and not self._is_deserted(number, service, leaves_ns):
                 retired[key] = leaves_ns
         return retired
+
+    def _is_deserted(self, number: int, service: Service, leaves_ns: int) -> bool:
+        """Whether the last flow of a removed backend has ended, as far as one can know."""
+        if self.occupancy is None or self.occupancy.flows is None:
+            return False
+        removed_ns = leaves_ns - _timeout_ns(service)
+        return self.now_ns >= removed_ns + QUIET_NS and self.occupancy.flows[number] == 0
 
     def _assign_backend_ids(self) -> dict[tuple[str, str], int]:
         named = [(s.name, b.name) for s in self.config.services for b in s.backends]
@@ -246,7 +254,12 @@ class _Compiler:
     def _add_service(self, service: Service, window_end_ns: int) -> None:
         number = self.service_ids[service.name]
         self.draft.service_info[number] = ServiceInfo(
-            service.name, _timeout_ns(service) // 1_000_000, service.vip is None, window_end_ns
+            service.name,
+            _timeout_ns(service) // 1_000_000,
+            service.vip is None,
+            window_end_ns,
+            service.flow_tracking,
+            int(service.flow_idle_timeout_s * 1_000),
         )
         extent = self.extents[service.name]
         row = ServiceRow(
@@ -255,7 +268,8 @@ class _Compiler:
             service.ring_size,
             service.forwarding,
             service.affinity,
-            is_tracked=False,
+            is_shared=False,
+            is_tracked=service.flow_tracking is FlowTracking.ALWAYS,
         )
         for vip in self._vips(service):
             self.draft.services[Endpoint(vip, service.port, service.protocol)] = row
@@ -288,16 +302,16 @@ class _Compiler:
             words,
             self._target(service),
             living=self._living(service),
-            remembers=service.protocol is Protocol.TCP,
+            remembers=_learns_flows(service),
             is_window_over=0 < window_end_ns <= self.now_ns,
             occupied=occupied,
         )
         backend, previous = unpack_slots(moved)
         was, _ = unpack_slots(words)
-        if np.any((backend != was) & (previous != 0)):
-            window_end_ns = self.now_ns + _timeout_ns(service)
-        elif not np.any(previous):
+        if not np.any(previous):
             window_end_ns = 0
+        elif np.any((backend != was) & (previous != 0)) or not window_end_ns:
+            window_end_ns = self.now_ns + _window_ns(service)
         return moved, window_end_ns
 
     def _current_words(self, service: Service) -> tuple[SlotWords, NDArray[np.bool_] | None]:
@@ -305,9 +319,18 @@ class _Compiler:
         if live is None:
             return np.zeros(service.ring_size, np.uint32), None
         words = self.observed.slots[live]
+        if self._was_tracked(service):
+            words = pin_settled(words)
         if live == self.extents[service.name]:
             return words, self.occupancy.slots[live] if self.occupancy else None
         return resample_slots(words, service.ring_size), None
+
+    def _was_tracked(self, service: Service) -> bool:
+        """Whether every flow was remembered until now, also in settled slots."""
+        number = self.service_ids[service.name]
+        info = self.observed.service_info.get(number)
+        was_always = info is not None and info.flow_tracking is FlowTracking.ALWAYS
+        return was_always and service.flow_tracking is FlowTracking.ON_CHANGE
 
     def _target(self, service: Service) -> NDArray[np.uint16]:
         weights = {
@@ -341,16 +364,16 @@ class _Compiler:
             replies[backend] = ReplyRow(vip, port, number, _is_shared(claims))
         return replies
 
-    def _track_shared(self) -> dict[Endpoint, ServiceRow]:
-        """Services that share a backend remember every flow: its replies must find their VIP."""
-        tracked = {
+    def _mark_shared(self) -> dict[Endpoint, ServiceRow]:
+        """Where services share a backend, its replies must find their VIP."""
+        shared = {
             self.draft.backends[number].service
             for claims in self.draft.replies.values()
             if _is_shared(claims)
             for number, _, _ in claims
         }
         return {
-            endpoint: row._replace(is_tracked=row.id in tracked)
+            endpoint: row._replace(is_shared=row.id in shared)
             for endpoint, row in self.draft.services.items()
         }
 
@@ -388,6 +411,22 @@ class _Compiler:
 
 def _is_shared(claims: Iterable[tuple[int, IPAddress, int]]) -> bool:
     return len({(vip, port) for _, vip, port in claims}) > 1
+
+
+def _learns_flows(service: Service) -> bool:
+    """Whether moved slots learn which flows are older.
+
+    Where every datagram's flow is remembered, an unknown one is new.
+    """
+    if service.flow_tracking is FlowTracking.NEVER:
+        return False
+    return service.protocol is Protocol.TCP or service.flow_tracking is FlowTracking.ON_CHANGE
+
+
+def _window_ns(service: Service) -> int:
+    timeout_ns = _timeout_ns(service)
+    is_tcp = service.protocol is Protocol.TCP
+    return timeout_ns if is_tcp else min(timeout_ns, LONGEST_UDP_WINDOW_NS)
 
 
 def _timeout_ns(service: Service) -> int:

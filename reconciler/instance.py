@@ -9,21 +9,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from reconciler import netlink
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs
 from reconciler.dataplane.kernel import KernelDataplane, read_program
-from reconciler.desired import Occupancy, Rings
+from reconciler.desired import Rings
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.errors import Blocked, Degraded, NoPermission, RolledBack, XdplbError
 from reconciler.lock import hold_lock
+from reconciler.memory import Occupancy, needs_memory
 from reconciler.model import Config
 from reconciler.plan import Plan, diff
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
-from reconciler.tables import Tables, make_empty_tables, unpack_slots
+from reconciler.tables import Tables, make_empty_tables
 
 log = logging.getLogger("xdplb")
 
@@ -69,6 +68,7 @@ class Instance:
         self.folder = self.root / name
         self.dataplane = KernelDataplane(self.folder)
         self.rings = Rings()
+        self._has_memory = True  # one that ran before may have left some
 
     @contextmanager
     def held(self, *, timeout_s: float = 0.0) -> Iterator[None]:
@@ -149,14 +149,10 @@ class Instance:
         )
 
     def _find_occupancy(self, observed: Tables, now_ns: int) -> Occupancy | None:
-        """Look for remembered flows only when there is a pinned slot to settle."""
-        ends = [info.window_end_ns for info in observed.service_info.values()]
-        if not any(0 < end <= now_ns for end in ends):
+        """Look for remembered flows only where there is something to end."""
+        if not needs_memory(observed):
             return None
-        backend, previous = unpack_slots(observed.slots)
-        if not np.any((previous != 0) & (previous == backend)):
-            return None
-        return Occupancy(self.dataplane.read_occupied(now_ns))
+        return self.dataplane.read_occupancy(observed, now_ns)
 
     # --- doing ---
 
@@ -178,6 +174,7 @@ class Instance:
             )
         netlink.nudge_neighbours(row.address for row in proposal.desired.backends.values())
         if not proposal.operations:
+            self._forget_flows(proposal.observed)
             return Outcome(proposal)
         existed = self.exists()
         try:
@@ -191,6 +188,7 @@ class Instance:
             self._roll_back(proposal.observed, existed, failure)
             raise failure from error
         self.dataplane.forget_old_programs()
+        self._forget_flows(last_look.observed)
         return Outcome(proposal, writes, last_look)
 
     def _converge(self, proposal: Proposal) -> tuple[int, Proposal]:
@@ -216,6 +214,13 @@ class Instance:
         for operation in operations:
             self.dataplane.write(operation)
         return len(operations)
+
+    def _forget_flows(self, tables: Tables) -> None:
+        """Make room in the flow table; once more after the last flow that needed it."""
+        needs = needs_memory(tables)
+        if needs or self._has_memory:
+            self.dataplane.forget_flows(tables, time.monotonic_ns())
+        self._has_memory = needs
 
     def _roll_back(self, before: Tables, existed: bool, error: XdplbError) -> None:
         """Put back what stood before; raise what the caller shall see."""

@@ -49,6 +49,14 @@ class BackendState(enum.IntEnum):
     MAINT = 3
 
 
+class FlowTracking(enum.IntEnum):
+    """When flows are remembered, so that they keep their backend while its slots move."""
+
+    ON_CHANGE = 0
+    ALWAYS = 1
+    NEVER = 2
+
+
 class XdpMode(str, enum.Enum):
     """Where the program runs: in the driver, in the stack, or the first that works."""
 
@@ -88,7 +96,8 @@ class Service:
     `vip` is None when the service listens on the interfaces' own addresses of
     the backends' family. `backends` are sorted by name: the order in the file
     means nothing. `drain_timeout_s` is how long a moved slot remembers and a
-    removed backend keeps its old flows, in seconds.
+    removed backend keeps its old flows, in seconds; `flow_idle_timeout_s` is how long
+    a remembered flow may be silent before it is taken for ended.
     """
 
     name: str
@@ -100,6 +109,8 @@ class Service:
     ring_size: int
     drain_timeout_s: float
     backends: tuple[Backend, ...]
+    flow_tracking: FlowTracking = FlowTracking.ON_CHANGE
+    flow_idle_timeout_s: float = 7200.0
     source: Source | None = field(default=None, compare=False)
 
 

@@ -61,6 +61,12 @@ def move_slots(
     return pack_slots(target, previous.astype(np.uint16))
 
 
+def pin_settled(words: SlotWords) -> SlotWords:
+    """Return the slots with the settled ones pinned: their flows may be remembered elsewhere."""
+    backend, previous = unpack_slots(words)
+    return pack_slots(backend, np.where(previous == 0, backend, previous))
+
+
 def resample_slots(words: SlotWords, size: int) -> SlotWords:
     """Return a ring of `size` slots in which each slot leads where its hashes led before.
 

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from reconciler.tables import SlotWords, Tables, list_extents
+from reconciler.tables import SlotWords, Tables, list_extents, pack_slots, unpack_slots
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def diff(desired: Tables, observed: Tables) -> Plan:
 
 
 def _diff(desired: Tables, observed: Tables) -> Iterator[Operation]:
+    observed, pins = _pin_slots(desired, observed)
+    yield from pins
     for table in _PUT_BEFORE_SLOTS:
         yield from _puts(table, desired, observed)
     changed = _changed_slots(desired, observed)
@@ -100,6 +102,24 @@ def _diff(desired: Tables, observed: Tables) -> Iterator[Operation]:
     for table in ("settings", "meta"):
         yield from _drops(table, desired, observed)
     yield from _puts("meta", desired, observed)
+
+
+def _pin_slots(desired: Tables, observed: Tables) -> tuple[Tables, Plan]:
+    """Pin slots whose window is over before `service_info` may open another.
+
+    The data plane takes them for pinned already. A new window would let them remember
+    once more, and flows that came meanwhile would be taken for older ones.
+    """
+    if desired.slots.shape != observed.slots.shape:
+        return observed, ()
+    backend, previous = unpack_slots(observed.slots)
+    _, wanted = unpack_slots(desired.slots)
+    was_moved = (previous != 0) & (previous != backend) & (backend != 0)
+    indexes = np.flatnonzero(was_moved & (wanted == backend))
+    if not indexes.size:
+        return observed, ()
+    store = Store(indexes, pack_slots(backend[indexes], backend[indexes]))
+    return step(observed, store), (store,)
 
 
 def _find_live_slots(tables: Tables) -> NDArray[np.bool_]:

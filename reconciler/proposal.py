@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reconciler.advice import find_advice
-from reconciler.desired import Occupancy, Rings, compile_tables
+from reconciler.desired import Rings, compile_tables
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.guard import find_objection
 from reconciler.maglev import least_moved, slots_moved
+from reconciler.memory import Occupancy
 from reconciler.model import Config, Source, digest_meaning
 from reconciler.plan import Drop, Plan, Put, diff
 from reconciler.resources import (

@@ -75,7 +75,9 @@ def _services(tables: Tables) -> list[Attributes]:
                     "affinity": rows[number].affinity.name.lower(),
                     "ring_size": rows[number].ring_size,
                     "drain_timeout_ms": info.drain_timeout_ms,
-                    "tracked": rows[number].is_tracked,
+                    "flow_tracking": info.flow_tracking.name.lower(),
+                    "flow_idle_timeout_ms": info.flow_idle_timeout_ms,
+                    "shared": rows[number].is_shared,
                 }
             )
     return found

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from reconciler.model import (
     Affinity,
     BackendState,
+    FlowTracking,
     Forwarding,
     IPAddress,
     Protocol,
@@ -38,14 +39,19 @@ class Endpoint(NamedTuple):
 
 
 class ServiceRow(NamedTuple):
-    """Where a VIP leads: slots[ring_offset, ring_offset + ring_size)."""
+    """Where a VIP leads: slots[ring_offset, ring_offset + ring_size).
+
+    `is_shared`: its backends' replies can't tell whose they are, so the data plane
+    remembers how flows came. `is_tracked`: it remembers where every flow lives.
+    """
 
     id: int
     ring_offset: int
     ring_size: int
     forwarding: Forwarding
     affinity: Affinity
-    is_tracked: bool
+    is_shared: bool
+    is_tracked: bool = False
 
 
 class BackendRow(NamedTuple):
@@ -87,6 +93,8 @@ class ServiceInfo(NamedTuple):
     drain_timeout_ms: int
     own_addresses: bool
     window_end_ns: int
+    flow_tracking: FlowTracking = FlowTracking.ON_CHANGE
+    flow_idle_timeout_ms: int = 0
 
 
 class BackendInfo(NamedTuple):

@@ -9,7 +9,7 @@ from reconciler.config.draft import BackendDraft, ServiceDraft
 from reconciler.config.nodes import diagnose
 from reconciler.config.primes import find_next_prime, is_prime
 from reconciler.diagnostics import Diagnostic, quote
-from reconciler.model import Forwarding, IPAddress
+from reconciler.model import BackendState, FlowTracking, Forwarding, IPAddress, Protocol
 
 MAX_RING_SIZE = 1_048_573
 
@@ -102,9 +102,21 @@ def check_ring(draft: ServiceDraft) -> Iterator[Diagnostic]:
         yield diagnose(codes.COARSE_RING, place, message, hint, severity="warning")
 
 
-def check_weights(draft: ServiceDraft) -> Iterator[Diagnostic]:
-    """Yield a service of which no backend may get a flow."""
-    if draft.backends and not any(item.backend.weight for item in draft.backends):
-        message = f"all backends of service {quote(draft.service.name)} have weight 0"
+def check_states(draft: ServiceDraft) -> Iterator[Diagnostic]:
+    """Yield a service of which no backend takes new flows."""
+    states = [item.backend.state for item in draft.backends]
+    if states and BackendState.READY not in states:
+        message = f"no backend of service {quote(draft.service.name)} takes new flows"
         place = draft.node.place_of("backends")
-        yield diagnose(codes.NO_WEIGHT, place, message, "give at least one a weight")
+        hint = "give at least one a weight and the state ready"
+        yield diagnose(codes.NO_READY_BACKEND, place, message, hint, severity="warning")
+
+
+def check_tracking(draft: ServiceDraft) -> Iterator[Diagnostic]:
+    """Yield a service whose connections break when its backends change."""
+    service = draft.service
+    if service.protocol is Protocol.TCP and service.flow_tracking is FlowTracking.NEVER:
+        message = f"every change of service {quote(service.name)} breaks connections"
+        place = draft.node.place_of("flow_tracking")
+        hint = "flow_tracking: on_change keeps them, and costs nothing while nothing changes"
+        yield diagnose(codes.TCP_UNTRACKED, place, message, hint, severity="warning")

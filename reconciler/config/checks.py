@@ -14,7 +14,8 @@ _OF_BACKENDS: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] = (
     check_service.check_backend_addresses,
     check_service.check_backend_names,
     check_service.check_vip,
-    check_service.check_weights,
+    check_service.check_states,
+    check_service.check_tracking,
 )
 _OF_A_WHOLE_SERVICE: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] = (
     check_service.check_families,

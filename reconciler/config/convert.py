@@ -27,6 +27,7 @@ from reconciler.model import (
     Backend,
     BackendState,
     Config,
+    FlowTracking,
     Forwarding,
     IPAddress,
     Limits,
@@ -42,14 +43,21 @@ from reconciler.model import (
 SHORT_FORM_SERVICE = "default"
 DEFAULT_WEIGHT = 100
 DEFAULT_DRAIN_TIMEOUT_S = 300.0
+# TCP: as long as a keepalive waits (tcp_keepalive_time, tcp(7)). UDP: an established
+# conversation's (nf_conntrack_udp_timeout_stream), longer than QUIC's usual 30 s.
+DEFAULT_FLOW_IDLE_TIMEOUT_S = {Protocol.TCP: 7200.0, Protocol.UDP: 120.0}
 
 _DURATION_RANGES_S = {
     "resync": (1.0, 86_400.0, "1s to 24h"),
     "debounce": (0.0, 60.0, "0s to 1m"),
     "drain_timeout": (0.0, 86_400.0, "0s to 24h"),
+    "flow_idle_timeout": (1.0, 604_800.0, "1s to 168h"),
 }
 _SERVICE_PARTS = frozenset(
-    ("name", "vip", "port", "protocol", "forwarding", "affinity", "ring_size", "drain_timeout")
+    (
+        *("name", "vip", "port", "protocol", "forwarding", "affinity", "ring_size"),
+        *("drain_timeout", "flow_tracking", "flow_idle_timeout"),
+    )
 )
 
 
@@ -127,16 +135,21 @@ class _Converter:
         port = _get_int(node, "port", 0)
         backends = tuple(self._convert_backends(node, port))
         has_vip, vip = self._read_vip(node)
+        protocol = Protocol[_get_str(node, "protocol", "tcp").upper()]
         is_whole = bool(name and port and has_vip and not self._lacks_parts(node))
         service = Service(
             name=name,
             vip=vip,
             port=port,
-            protocol=Protocol[_get_str(node, "protocol", "tcp").upper()],
+            protocol=protocol,
             forwarding=self._read_forwarding(node),
             affinity=Affinity[_get_str(node, "affinity", "flow").upper()],
             ring_size=_get_int(node, "ring_size", DEFAULT_RING_SIZE),
             drain_timeout_s=self._get_duration(node, "drain_timeout", self.drain_timeout_s),
+            flow_tracking=FlowTracking[_get_str(node, "flow_tracking", "on_change").upper()],
+            flow_idle_timeout_s=self._get_duration(
+                node, "flow_idle_timeout", DEFAULT_FLOW_IDLE_TIMEOUT_S[protocol]
+            ),
             backends=tuple(sorted((b.backend for b in backends), key=lambda b: b.name)),
             source=node.place.source,
         )
@@ -178,12 +191,14 @@ class _Converter:
         if address is None or fields.pruned:
             return None
         port = port or service_port
+        weight = _get_int(fields, "weight", _get_int(self.defaults, "weight", DEFAULT_WEIGHT))
+        state = BackendState[_get_str(fields, "state", "ready").upper()]
         return Backend(
             name=_get_str(fields, "name", format_address_port(address, port)),
             address=address,
             port=port,
-            weight=_get_int(fields, "weight", _get_int(self.defaults, "weight", DEFAULT_WEIGHT)),
-            state=BackendState[_get_str(fields, "state", "ready").upper()],
+            weight=weight,
+            state=BackendState.DRAIN if weight == 0 and state is BackendState.READY else state,
             source=node.place.source,
         )
 

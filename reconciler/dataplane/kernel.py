@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reconciler import abi, codec
+from reconciler import abi, codec, memory
 from reconciler.assets import find_asset
 from reconciler.dataplane.libbpf import (
     XDP_FLAGS_DRV_MODE,
@@ -26,7 +26,7 @@ from reconciler.dataplane.pins import Pins, remove_folder
 from reconciler.errors import Unavailable
 from reconciler.model import Limits, XdpMode
 from reconciler.plan import Drop, Operation, Put, Store
-from reconciler.tables import Attachment, SlotWords, Tables, unpack_slots
+from reconciler.tables import Attachment, SlotWords, Tables
 
 PROGRAM = "xdplb"
 _ENDPOINT_TABLES = ("services", "nat_replies")
@@ -35,18 +35,18 @@ _HASHES = ("services", "nat_replies", "interfaces")
 _FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MODE}
 # VIPs of a service that listens on its interface's own addresses, and their markers.
 _ENDPOINTS_PER_SERVICE = 8
-_FLOWS_PER_PENDING = 16
+_FLOWS_PER_ORIGIN = 4
+_FLOWS_PER_NEWCOMER = 16
+# An LRU table keeps lists for each CPU, and is no good when it is small.
+_FEWEST_NEWCOMERS = 1024
 SLOTS_PER_PAIR = 2
-# After a FIN or RST, as long as TIME_WAIT (include/net/tcp.h); without one, as long as
-# a keepalive waits (tcp_keepalive_time, tcp(7)).
-_CLOSED_IDLE_NS = 60 * 10**9
-_SILENT_IDLE_NS = 7200 * 10**9
 _TAKEN = (errno.EBUSY, errno.EEXIST)  # in the same mode, in the other one
 
 
 def list_capacities(limits: Limits) -> dict[str, int]:
     """Return the entries of each map whose size lb.yaml decides. Id 0 is nobody's."""
     per_backend = ("backends", "backend_info", "direct_seen", "backend_nexthops", "backend_stats")
+    newcomers = max(limits.flows // _FLOWS_PER_NEWCOMER, _FEWEST_NEWCOMERS)
     return {
         "services": _ENDPOINTS_PER_SERVICE * limits.services,
         "service_info": limits.services + 1,
@@ -54,7 +54,8 @@ def list_capacities(limits: Limits) -> dict[str, int]:
         # A backend's new reply is written before its old one goes.
         "nat_replies": 2 * limits.backends,
         "flows": limits.flows,
-        "pending": max(limits.flows // _FLOWS_PER_PENDING, 1),
+        "origins": max(limits.flows // _FLOWS_PER_ORIGIN, _FEWEST_NEWCOMERS),
+        **dict.fromkeys(("pending", "strays"), newcomers),
         **dict.fromkeys(per_backend, limits.backends + 1),
     }
 
@@ -247,22 +248,39 @@ class KernelDataplane:
         cells = np.frombuffer(data, abi.COUNTER).reshape(-1, cpus, columns).sum(axis=1)
         return np.ascontiguousarray(cells).view(dtype).reshape(-1)
 
-    def read_occupied(self, now_ns: int) -> NDArray[np.bool_]:
-        """Return which slots have a remembered flow that lives elsewhere, shape (slots,).
+    # --- the memory of flows ---
 
-        Entries of flows that have ended stay until the table needs their place: one
-        that was closed, or has long been silent, counts no more.
+    def read_flows(self, name: str) -> tuple[memory.Flows, memory.Flows]:
+        """Return the keys and the values of `flows`, `origins`, `pending` or `strays`."""
+        keys, values = self.libbpf.read_all(self._fd(name))
+        return np.frombuffer(keys, abi.FLOW_KEY), np.frombuffer(values, abi.FLOW)
+
+    def read_occupancy(self, tables: Tables, now_ns: int) -> memory.Occupancy:
+        """Return who needs to be remembered, in the tables that were observed."""
+        known, strays = self.read_flows("flows")[1], self.read_flows("strays")[1]
+        living = [
+            known[memory.find_living(known, tables, now_ns)],
+            strays[memory.find_living(strays, tables, now_ns, are_strays=True)],
+        ]
+        return memory.find_occupancy(np.concatenate(living), tables)
+
+    def count_flows(self, tables: Tables, now_ns: int) -> NDArray[np.int64]:
+        """Return how many open flows are remembered on each backend, by id, shape (65536,)."""
+        known, strays = self.read_flows("flows")[1], self.read_flows("strays")[1]
+        return memory.count_open(known, tables, now_ns, are_strays=False) + memory.count_open(
+            strays, tables, now_ns, are_strays=True
+        )
+
+    def forget_flows(self, tables: Tables, now_ns: int) -> int:
+        """Take what need not be remembered out of `flows`; return how many that were.
+
+        One that is heard of again in this moment is as one that nobody knew.
         """
-        _, data = self.libbpf.read_all(self._fd("flows"))
-        flows = np.frombuffer(data, abi.FLOW)
-        idle_ns = np.where(flows["closing"] != 0, _CLOSED_IDLE_NS, _SILENT_IDLE_NS)
-        is_alive = flows["last_seen_ns"].astype(np.int64) + idle_ns > now_ns
-        is_kept = (flows["kind"] == abi.FlowKind.BACKEND) & (flows["slot"] < len(self.slots))
-        flows = flows[is_alive & is_kept]
-        here, _ = unpack_slots(self.slots[flows["slot"]])
-        occupied = np.zeros(len(self.slots), np.bool_)
-        occupied[flows["slot"][flows["backend"] != here]] = True
-        return occupied
+        keys, flows = self.read_flows("flows")
+        needless = keys[memory.find_needless(flows, tables, now_ns)]
+        if needless.size:
+            self.libbpf.delete_many(self._fd("flows"), needless.tobytes(), "cannot forget flows")
+        return int(needless.size)
 
     # --- writing ---
 

@@ -23,6 +23,7 @@ XDP_FLAGS_DRV_MODE = 1 << 2
 _INSTALL_BCC = "install python3-bpfcc (Debian, Ubuntu) or python3-bcc (Fedora)"
 
 # libbpf 0.7 and newer; nothing but the packet tests asks for it.
+_BATCH = 65536  # entries read at once
 _FOR_TESTS = ("bpf_prog_test_run_opts",)
 
 _PRINTER = ct.CFUNCTYPE(ct.c_int, ct.c_int, ct.c_char_p, ct.c_void_p)
@@ -114,6 +115,7 @@ def _declare(library: Any) -> Any:
             integer,
             [integer, pointer, pointer, pointer, pointer, ct.POINTER(unsigned), pointer],
         ),
+        "bpf_map_delete_batch": (integer, [integer, pointer, ct.POINTER(unsigned), pointer]),
         "bpf_link_create": (integer, [integer, integer, integer, pointer]),
         "bpf_link_detach": (integer, [integer]),
         "bpf_link_update": (integer, [integer, integer, pointer]),
@@ -252,16 +254,39 @@ class Libbpf:
         """
         key_size, one_value, capacity = self.map_info(fd)
         value_size = value_size or one_value
-        keys = ct.create_string_buffer(key_size * capacity)
-        values = ct.create_string_buffer(value_size * capacity)
+        # A hash is read by whole buckets: a batch must have room for the fullest.
+        room = min(capacity, _BATCH)
+        keys = ct.create_string_buffer(key_size * room)
+        values = ct.create_string_buffer(value_size * room)
         cursor = ct.create_string_buffer(max(key_size, 8))
-        count = ct.c_uint32(capacity)
-        result = self.library.bpf_map_lookup_batch(
-            fd, None, cursor, keys, values, ct.byref(count), None
-        )
-        if result < 0 and ct.get_errno() != errno.ENOENT:  # ENOENT: that was all
-            self.check(result, "cannot read a map")
-        return keys.raw[: count.value * key_size], values.raw[: count.value * value_size]
+        start, found_keys, found_values = None, [], []
+        while True:
+            count = ct.c_uint32(room)
+            result = self.library.bpf_map_lookup_batch(
+                fd, start, cursor, keys, values, ct.byref(count), None
+            )
+            is_end = result < 0 and ct.get_errno() == errno.ENOENT
+            if result < 0 and not is_end:
+                self.check(result, "cannot read a map")
+            found_keys.append(keys.raw[: count.value * key_size])
+            found_values.append(values.raw[: count.value * value_size])
+            if is_end:
+                return b"".join(found_keys), b"".join(found_values)
+            start = cursor
+
+    def delete_many(self, fd: int, keys: bytes, doing: str) -> None:
+        """Delete the elements of a hash whose keys lie one behind the other; some may be gone."""
+        key_size, _, _ = self.map_info(fd)
+        left = len(keys) // key_size
+        while left:
+            count = ct.c_uint32(left)
+            result = self.library.bpf_map_delete_batch(
+                fd, keys[-left * key_size :], ct.byref(count), None
+            )
+            if result < 0 and ct.get_errno() != errno.ENOENT:
+                self.check(result, doing)
+            # It stops at a key that is gone, behind those that it has deleted.
+            left -= count.value + (1 if result < 0 else 0)
 
     def count_cpus(self) -> int:
         """Return how many values a per-CPU map has per key."""

@@ -23,12 +23,15 @@ KINDS = {
     "interfaces": HASH,
     "service_info": ARRAY,
     "backend_info": ARRAY,
-    "flows": LRU_HASH,
+    "flows": HASH,
+    "origins": LRU_HASH,
     "pending": LRU_HASH,
+    "strays": LRU_HASH,
     "direct_seen": ARRAY,
     "backend_nexthops": PERCPU_ARRAY,
     "client_nexthops": PERCPU_ARRAY,
     "backend_stats": PERCPU_ARRAY,
+    "flow_events": PERCPU_ARRAY,
     "verdicts": PERCPU_ARRAY,
 }
 
@@ -46,6 +49,8 @@ ENUMS = {
     "reply_flag": ("REPLY_", abi.ReplyFlag),
     "interface_flag": ("INTERFACE_", abi.InterfaceFlag),
     "flow_kind": ("FLOW_", abi.FlowKind),
+    "flow_event": ("FLOW_EVENT_", abi.FlowEvent),
+    "flow_tracking": ("FLOW_TRACKING_", model.FlowTracking),
     "forwarding": ("FORWARDING_", model.Forwarding),
     "affinity": ("AFFINITY_", model.Affinity),
     "backend_state": ("BACKEND_", model.BackendState),
@@ -53,7 +58,7 @@ ENUMS = {
 # The data plane's memory of next hops is read by nobody else.
 ENUMS_ONLY_IN_C = {"nexthop_action"}
 # A number of verdicts is no verdict; an absent backend has no row.
-VALUES_ONLY_IN_C = {"VERDICT_COUNT", "BACKEND_ABSENT"}
+VALUES_ONLY_IN_C = {"VERDICT_COUNT", "FLOW_EVENT_COUNT", "BACKEND_ABSENT"}
 
 
 def name_dtype(dtype):

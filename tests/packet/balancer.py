@@ -197,7 +197,7 @@ class Balancer:
             for operation in diff(self.base, self.dataplane.read()):
                 self.dataplane.write(operation)
             self._is_changed = False
-        for name in ("flows", "pending"):
+        for name in ("flows", "origins", "pending", "strays"):
             keys, _ = self.libbpf.read_all(self.fd(name))
             size = abi.FLOW_KEY.itemsize
             for start in range(0, len(keys), size):
@@ -294,8 +294,19 @@ class Balancer:
         backend, _ = unpack_slots(self.base.slots[ring])
         return self.base.backend_info[int(backend[index])].name
 
+    def set_window(self, service: str, left_s: float = 3600) -> None:
+        """Have the window of a service's moved slots end in a while, or have ended."""
+        named = services.name_in_family(service, self.family)
+        number, info = next(
+            (i, info) for i, info in self.base.service_info.items() if info.name == named
+        )
+        end_ns = time.monotonic_ns() + int(left_s * 1e9)
+        self._is_changed = True
+        self.dataplane.write(Put("service_info", number, info._replace(window_end_ns=end_ns)))
+
     def set_slots(self, service: str, backend: str, previous: str | None) -> None:
-        """Have every slot of a service say {backend, previous}."""
+        """Have every slot of a service say {backend, previous}, and the window be open."""
+        self.set_window(service)
         ring = self.ring(service)
         count = ring.stop - ring.start
         ids = [self.backend_id(name) if name else 0 for name in (backend, previous or "")]
@@ -316,13 +327,17 @@ class Balancer:
         return np.frombuffer(keys, abi.FLOW_KEY), np.frombuffer(values, abi.FLOW)
 
     def find_flow(
-        self, client: tuple[Any, int], server: tuple[Any, int], protocol: int
+        self,
+        client: tuple[Any, int],
+        server: tuple[Any, int],
+        protocol: int,
+        name: str = "flows",
     ) -> Mapping[str, Any] | None:
-        """What is remembered of a flow; None if nothing."""
+        """What a table has of a flow; None if nothing."""
         (address, port), (to, to_port) = client, server
         key = (encode_address(address), encode_address(to), port, to_port, protocol, b"")
         wanted = np.array(key, abi.FLOW_KEY).tobytes()
-        keys, values = self.read_flows()
+        keys, values = self.read_flows(name)
         for one, value in zip(keys, values, strict=True):
             if one.tobytes() == wanted:
                 return {name: value[name] for name in abi.FLOW.names}

@@ -66,10 +66,16 @@ class Client:
         assert outcome.verdict is Verdict.FORWARD_REDIRECT
         return self.names[outcome.destination, protocol]
 
-    def flow(self, protocol=TCP):
+    def flow(self, protocol=TCP, name="flows"):
         """What is remembered of this flow."""
         me, vip = map(self.balancer.locate, (self.address, self.vip))
-        return self.balancer.find_flow((me, self.port), (vip, services.VIP_PORT), protocol)
+        return self.balancer.find_flow((me, self.port), (vip, services.VIP_PORT), protocol, name)
+
+    def go_on(self):
+        """Two segments of a connection that is older; they go to one backend."""
+        chosen = self.send()
+        assert self.send(seq=START + 6) == chosen
+        return chosen
 
 
 @pytest.fixture
@@ -133,6 +139,10 @@ def test_a_settled_slot_remembers_nothing(balancer, client):
 def test_a_flow_older_than_the_move_stays_and_is_remembered(balancer, client):
     balancer.set_slots(TRIO, B, previous=A)
     assert client.send() == A
+    assert client.flow() is None
+    assert client.flow(name="strays")["backend"] == balancer.backend_id(A)
+    assert client.send(seq=START + 6) == A
+    assert client.flow(name="strays") is None
     flow = client.flow()
     assert flow["kind"] == abi.FlowKind.BACKEND
     assert flow["backend"] == balancer.backend_id(A)
@@ -168,7 +178,7 @@ def test_a_repeated_syn_changes_nothing(balancer, client):
 
 def test_a_spoofed_syn_does_not_move_a_flow_that_is_remembered(balancer, client):
     balancer.set_slots(TRIO, B, previous=A)
-    assert client.send() == A
+    assert client.go_on() == A
     assert client.syn(seq=START + 5000) == A
     assert client.send() == A
 
@@ -177,6 +187,8 @@ def test_a_spoofed_syn_does_not_move_a_flow_that_has_been_silent(balancer, clien
     balancer.set_slots(TRIO, B, previous=A)
     client.syn(seq=START + 2**31)
     assert client.send() == A
+    client.syn(seq=START + 2**31)
+    assert client.go_on() == A
     assert client.syn(seq=START + 2**31) == A
 
 
@@ -248,7 +260,7 @@ def test_the_same_tuple_as_tcp_and_as_udp_are_two_flows(balancer, client):
     assert client.send_datagram() == "a-udp"
     assert client.send() == B
     assert client.flow(TCP)["backend"] == balancer.backend_id(B)
-    assert client.flow(UDP)["backend"] == balancer.backend_id("a-udp")
+    assert client.flow(UDP, "strays")["backend"] == balancer.backend_id("a-udp")
 
 
 @pytest.mark.parametrize("last", ["FA", "R", "RA"])
@@ -363,12 +375,13 @@ def test_other_flows_of_that_backend_are_still_translated(balancer, protocol):
 
 
 def test_a_direct_port_that_is_used_again_for_the_vip_is_translated(balancer, protocol):
-    syn = {"flags": "S", "payload": b""} if protocol is TCP else {}
+    syn = {"flags": "S", "payload": b"", "seq": START} if protocol is TCP else {}
     answer = {"flags": "SA", "payload": b""} if protocol is TCP else {}
+    data = {"seq": START + 1} if protocol is TCP else {}
     send_direct(balancer, protocol, **syn)
     send_direct(balancer, protocol)
     assert ask_reply(balancer, protocol) == "left alone"
-    for fields, reply in ((syn, answer), ({}, {})):
+    for fields, reply in ((syn, answer), (data, {})):
         balancer.send(to_service(protocol, **fields))
         assert ask_reply(balancer, protocol, **reply) == "translated"
 
@@ -427,9 +440,9 @@ def test_a_handshake_with_a_shared_backend(balancer, vip):
 
 def test_a_port_used_again_for_the_other_vip_of_a_shared_backend(balancer):
     for vip in (services.SHARED, services.SHARED_TOO, services.SHARED):
-        through(balancer, vip, TCP, flags="S", payload=b"")
+        through(balancer, vip, TCP, flags="S", payload=b"", seq=START)
         assert answer_shared(balancer, TCP, flags="SA", payload=b"") == vip
-        through(balancer, vip, TCP, payload=b"")
+        through(balancer, vip, TCP, payload=b"", seq=START + 1)
         assert answer_shared(balancer, TCP) == vip
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reconciler import codec
-from reconciler.model import Affinity, BackendState, Forwarding, Protocol, Tunnel
+from reconciler.model import Affinity, BackendState, FlowTracking, Forwarding, Protocol, Tunnel
 from reconciler.tables import (
     BackendInfo,
     BackendRow,
@@ -69,7 +69,9 @@ ROWS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "settings": st.builds(Settings, u32, u64, tunnels, st.booleans(), u64),
     "meta": st.builds(Meta, u64, digests, digests, digests),
-    "service_info": st.builds(ServiceInfo, names, u32, st.booleans(), u64),
+    "service_info": st.builds(
+        ServiceInfo, names, u32, st.booleans(), u64, st.sampled_from(FlowTracking), u32
+    ),
     "backend_info": st.builds(BackendInfo, names, u32, u64),
 }
 

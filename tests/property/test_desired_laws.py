@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from reconciler import maglev
 from reconciler.config import parse
-from reconciler.desired import Occupancy, compile_tables
+from reconciler.desired import compile_tables
 from reconciler.environment import Environment, InterfaceFacts
+from reconciler.memory import Occupancy
 from reconciler.model import (
     Affinity,
     Backend,
@@ -240,7 +241,7 @@ def test_a_new_extent_overlaps_no_live_one(history: list[tuple[Config, int]]) ->
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(steps, min_size=1, max_size=3))
-def test_a_service_is_tracked_exactly_when_it_shares_a_backend(
+def test_a_service_is_shared_exactly_when_it_shares_a_backend(
     history: list[tuple[Config, int]],
 ) -> None:
     tables, _ = follow(history)
@@ -253,7 +254,7 @@ def test_a_service_is_tracked_exactly_when_it_shares_a_backend(
                 vips_of.setdefault(server, set()).add(vip)
                 users.setdefault(server, set()).add(row.id)
     shared = {server for server, vips in vips_of.items() if len(vips) > 1}
-    tracked = {row.id for row in tables.services.values() if row.is_tracked}
+    tracked = {row.id for row in tables.services.values() if row.is_shared}
     assert tracked == {number for server in shared for number in users[server]}
     assert {tuple(e) for e, row in tables.nat_replies.items() if row.is_shared} == shared
     assert {tuple(e) for e in tables.nat_replies} == set(vips_of)

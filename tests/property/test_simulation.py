@@ -19,10 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from reconciler.desired import Occupancy, Rings
+from reconciler.desired import Rings
 from reconciler.environment import imagine_environment
 from reconciler.flowhash import hash_clients, reduce_hashes
 from reconciler.maglev import build_ring, ring_names
+from reconciler.memory import Occupancy
 from reconciler.model import (
     Affinity,
     Backend,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reconciler import abi, codec
-from reconciler.model import Affinity, BackendState, Forwarding, Protocol, Tunnel
+from reconciler.model import Affinity, BackendState, FlowTracking, Forwarding, Protocol, Tunnel
 from reconciler.tables import (
     BackendInfo,
     BackendRow,
@@ -42,7 +42,7 @@ def test_addresses_that_look_almost_like_the_other_family(text: str) -> None:
 # Numbers of the host are little-endian here, ports are in network order everywhere.
 ROWS: dict[str, tuple[Any, str]] = {
     "services": (
-        ServiceRow(3, 0x100, 251, Forwarding.NAT, Affinity.CLIENT, is_tracked=True),
+        ServiceRow(3, 0x100, 251, Forwarding.NAT, Affinity.CLIENT, is_shared=True),
         "00010000" + "fb000000" + "0300" + "01" + "01" + "01000000",
     ),
     "backends": (
@@ -59,7 +59,7 @@ ROWS: dict[str, tuple[Any, str]] = {
     ),
     "settings": (
         Settings(250, 0x5EED, Tunnel(IPv4Network("10.200.0.0/16"), gue_port=6081), vip_filter=2),
-        "01000000" + "fa000000" + "ed5e000000000000"
+        "02000000" + "fa000000" + "ed5e000000000000"
         "00000000000000000000ffff0ac80000" + 16 * "00" + "ffff0000" + "00000000"
         "17c1" + "0100" + "00000000" + "0200000000000000",
     ),
@@ -68,8 +68,9 @@ ROWS: dict[str, tuple[Any, str]] = {
         "0200000000000000" + "ab" * 32 + "00" * 32 + "cd" * 32,
     ),
     "service_info": (
-        ServiceInfo("web", 300_000, own_addresses=True, window_end_ns=5),
-        b"web".hex().ljust(128, "0") + "0500000000000000" + "e0930400" + "01" + "000000",
+        ServiceInfo("web", 300_000, True, 5, FlowTracking.NEVER, 120_000),
+        b"web".hex().ljust(128, "0") + "0500000000000000" + "e0930400" + "c0d40100" + "01" + "02"
+        "000000000000",
     ),
     "backend_info": (
         BackendInfo("b1", 100, 6),

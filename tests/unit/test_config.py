@@ -8,6 +8,7 @@ from reconciler.config.text import MAX_BYTES
 from reconciler.model import (
     Affinity,
     BackendState,
+    FlowTracking,
     Forwarding,
     Limits,
     Protocol,
@@ -26,7 +27,7 @@ SHORT = "interface: eth0\nport: 8080\nbackends:\n  - 10.0.0.11\n  - 10.0.0.12\n"
 @pytest.fixture
 def everything(monkeypatch):
     """Open the features of later releases."""
-    monkeypatch.setattr(later, "LATER", ())
+    monkeypatch.setattr(later, "LATER", frozenset())
 
 
 def read(text):
@@ -143,6 +144,33 @@ def test_later_features_are_converted_already(everything):
     assert b.backends[0].state is BackendState.MAINT
 
 
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ("weight: 0", BackendState.DRAIN),  # takes no new flows, keeps those it has
+        ("weight: 0, state: ready", BackendState.DRAIN),
+        ("weight: 0, state: maint", BackendState.MAINT),
+        ("weight: 1", BackendState.READY),
+    ],
+)
+def test_weight_zero_is_draining(fields, state):
+    config = read(SHORT + f"  - {{address: 10.0.0.13, {fields}}}\n")
+    assert config.services[0].backends[2].state is state
+
+
+@pytest.mark.parametrize(
+    ("lines", "tracking", "idle_s"),
+    [
+        ("", FlowTracking.ON_CHANGE, 7200),
+        ("protocol: udp\n", FlowTracking.ON_CHANGE, 120),
+        ("flow_tracking: always\nflow_idle_timeout: 10m\n", FlowTracking.ALWAYS, 600),
+    ],
+)
+def test_flow_tracking_and_its_defaults(lines, tracking, idle_s):
+    service = read(SHORT + lines).services[0]
+    assert (service.flow_tracking, service.flow_idle_timeout_s) == (tracking, idle_s)
+
+
 @pytest.mark.parametrize("name", ["lb.yaml", "full.yaml"])
 def test_examples_are_valid(name):
     parsed = parse((EXAMPLES / name).read_bytes(), name)
@@ -222,16 +250,12 @@ def test_byte_order_mark_is_no_part_of_the_text():
             [(codes.DUPLICATE_BACKEND_NAME, 1, 54)],
         ),
         ("[192.0.2.1:81]", [(codes.VIP_IS_BACKEND, 1, 12)]),
-        ("[{address: 10.0.0.1, weight: 0}]", [(codes.NOT_SUPPORTED_YET, 1, 40)]),
-        ("[{address: 10.0.0.1, state: drain}]", [(codes.NOT_SUPPORTED_YET, 1, 39)]),
         ("['2001:db8::1']", [(codes.MIXED_FAMILIES, 1, 12)]),
     ],
 )
 def test_backends_that_mean_nothing(backends, expected):
     found = places(f"backends: {backends}\ninterface: e\nport: 80\nvip: 192.0.2.1\n")
-    assert sorted(found) == sorted(
-        [*expected, (codes.NO_WEIGHT, 1, 11)] if "weight: 0" in backends else expected
-    )
+    assert sorted(found) == sorted(expected)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +275,8 @@ def test_hint_at_address(text, part):
 @pytest.mark.parametrize(
     ("line", "code", "column"),
     [
+        ("flow_tracking: sometimes", codes.UNKNOWN_VALUE, 16),
+        ("flow_idle_timeout: 999ms", codes.DURATION_RANGE, 20),
         ("vip: 0.0.0.0", codes.UNUSABLE_ADDRESS, 6),
         ("vip: example.com", codes.NOT_AN_ADDRESS, 6),
         ("vip: 10.0.0.9:80", codes.NOT_AN_ADDRESS, 6),
@@ -267,7 +293,6 @@ def test_hint_at_address(text, part):
         ("icmp_echo: maybe", codes.UNKNOWN_VALUE, 12),
         ("gue_port: 0", codes.OUT_OF_RANGE, 11),
         ("defaults: {health: {}}", codes.NOT_SUPPORTED_YET, 12),
-        ("defaults: {weight: 0}", codes.NOT_SUPPORTED_YET, 20),
         ("safety: {min_up_percent: 50}", codes.NOT_SUPPORTED_YET, 10),
         ("metrics: {listen: '127.0.0.1:9464'}", codes.NOT_SUPPORTED_YET, 1),
         ("metrics: {}", codes.NOT_SUPPORTED_YET, 1),
@@ -429,6 +454,13 @@ def test_ring_smaller_than_the_number_of_backends():
             "interface: e\nport: 1\nring_size: 251\nbackends: [1.1.1.1, 1.1.1.2, 1.1.1.3]\n",
             [(codes.COARSE_RING, 3, 12)],
         ),
+        (
+            "interface: e\nport: 1\nbackends: [{address: 1.1.1.1, weight: 0}, {address: 1.1.1.2,\n"
+            "  state: maint}]\n",
+            [(codes.NO_READY_BACKEND, 3, 11)],
+        ),
+        (SHORT + "flow_tracking: never\n", [(codes.TCP_UNTRACKED, 6, 16)]),
+        (SHORT + "protocol: udp\nflow_tracking: never\n", []),
     ],
 )
 def test_warnings(text, expected):

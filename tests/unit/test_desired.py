@@ -9,15 +9,17 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 import pytest
 
-from reconciler.desired import Occupancy, Rings, compile_tables
+from reconciler.desired import Rings, compile_tables
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
 from reconciler.maglev import build_ring
+from reconciler.memory import Occupancy
 from reconciler.model import (
     Affinity,
     Backend,
     BackendState,
     Config,
+    FlowTracking,
     Forwarding,
     Limits,
     Protocol,
@@ -84,14 +86,15 @@ def slots_of(tables: Tables) -> set[tuple[int, int]]:
 
 def test_every_row_of_a_first_apply() -> None:
     tables = compile_at(1, config(service(backend(1), backend(2, 50))))
-    row = ServiceRow(1, 0, 251, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
-    marker = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
+    row = ServiceRow(1, 0, 251, Forwarding.NAT, Affinity.FLOW, is_shared=False)
+    marker = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_shared=False)
     vip = next(iter(tables.services)).address
     assert tables.settings == {0: Settings(250, 7, vip_filter=1 << (int(vip) & 63))}
     own = IPv4Address("198.51.100.1")
     assert tables.interfaces == {2: InterfaceRow(transmits=True, redirects=False, ipv4=own)}
     assert tables.attachments == {"eth0": Attachment(2, XdpMode.AUTO, "ab" * 32)}
-    assert tables.service_info == {1: ServiceInfo("web", 60_000, False, 0)}
+    info = ServiceInfo("web", 60_000, False, 0, FlowTracking.ON_CHANGE, 7_200_000)
+    assert tables.service_info == {1: info}
     assert tables.services == {
         Endpoint(VIP, 80, Protocol.TCP): row,
         Endpoint(VIP, 0, Protocol.TCP): marker,
@@ -194,13 +197,62 @@ def test_a_window_ends_in_two_passes() -> None:
     assert settled.service_info[1].window_end_ns == 0
 
 
-def test_udp_remembers_nothing() -> None:
+@pytest.mark.parametrize(
+    ("protocol", "tracking", "slots", "window_s"),
+    [
+        (Protocol.TCP, FlowTracking.ON_CHANGE, (2, 1), 60),
+        (Protocol.TCP, FlowTracking.ALWAYS, (2, 1), 60),
+        (Protocol.TCP, FlowTracking.NEVER, (2, 0), 0),
+        (Protocol.UDP, FlowTracking.ON_CHANGE, (2, 1), 30),
+        (Protocol.UDP, FlowTracking.ALWAYS, (2, 0), 0),  # an unknown flow is a new one
+        (Protocol.UDP, FlowTracking.NEVER, (2, 0), 0),
+    ],
+)
+def test_what_moved_slots_remember(
+    protocol: Protocol, tracking: FlowTracking, slots: tuple[int, int], window_s: int
+) -> None:
     def wanted(*backends: Backend) -> Config:
-        return config(replace(service(*backends), protocol=Protocol.UDP))
+        return config(replace(service(*backends), protocol=protocol, flow_tracking=tracking))
 
     tables = compile_at(10, wanted(backend(1), backend(2)), compile_at(1, wanted(backend(1))))
-    assert slots_of(tables) == {(1, 0), (2, 0)}
-    assert tables.service_info[1].window_end_ns == 0
+    assert slots_of(tables) == {(1, 0), slots}
+    assert tables.service_info[1].window_end_ns == (10 + window_s) * S * bool(window_s)
+    tracked = {row.is_tracked for row in tables.services.values() if row.id}
+    assert tracked == {tracking is FlowTracking.ALWAYS}
+
+
+def test_a_service_that_is_tracked_no_more_pins_its_slots_until_its_flows_have_ended() -> None:
+    def wanted(tracking: FlowTracking) -> Config:
+        return config(replace(service(backend(1)), flow_tracking=tracking))
+
+    tracked = compile_at(1, wanted(FlowTracking.ALWAYS))
+    pinned = compile_at(10, wanted(FlowTracking.ON_CHANGE), tracked)
+    assert slots_of(pinned) == {(1, 1)}
+    nobody = Occupancy(np.zeros(len(pinned.slots), np.bool_))
+    later = compile_tables(
+        wanted(FlowTracking.ON_CHANGE), MACHINE, pinned, now_ns=100 * S, occupancy=nobody
+    )
+    assert slots_of(later) == {(1, 0)}
+    assert slots_of(compile_at(10, wanted(FlowTracking.NEVER), tracked)) == {(1, 0)}
+
+
+@pytest.mark.parametrize(
+    ("after_s", "flows", "stays"), [(59, 0, True), (60, 1, True), (60, 0, False), (299, 1, True)]
+)
+def test_a_removed_backend_leaves_early_when_its_last_flow_has_ended(
+    after_s: int, flows: int, stays: bool
+) -> None:
+    def at(now_s: int, observed: Tables, *backends: Backend) -> Tables:
+        counts = np.zeros(65_536, np.int64)
+        counts[2] = flows
+        occupancy = Occupancy(np.ones(len(observed.slots), np.bool_), counts)
+        wanted = config(replace(service(*backends), drain_timeout_s=300.0))
+        return compile_tables(wanted, MACHINE, observed, now_ns=now_s * S, occupancy=occupancy)
+
+    both = at(1, EMPTY, backend(1), backend(2))
+    removed = at(10, both, backend(1))
+    assert removed.backends[2].state is BackendState.DRAIN
+    assert (2 in at(10 + after_s, removed, backend(1)).backends) == stays
 
 
 def test_a_service_without_anybody_to_go_to() -> None:
@@ -241,7 +293,7 @@ def test_without_a_vip_the_interfaces_own_addresses_are_listened_on() -> None:
         assert tables.service_info[1].own_addresses
         is_ambiguous = len(listened) > 1
         assert {r.is_shared for r in tables.nat_replies.values()} == {is_ambiguous}
-        assert {r.is_tracked for r in tables.services.values() if r.id} == {is_ambiguous}
+        assert {r.is_shared for r in tables.services.values() if r.id} == {is_ambiguous}
 
 
 def test_an_interface_without_an_address_of_the_family() -> None:
@@ -260,7 +312,7 @@ def test_services_that_share_a_backend_are_tracked() -> None:
             service(backend(3), name="c", port=82),
         ),
     )
-    tracked = {e.port: row.is_tracked for e, row in tables.services.items()}
+    tracked = {e.port: row.is_shared for e, row in tables.services.items()}
     assert tracked == {0: False, 80: True, 81: True, 82: False}
     assert {str(e.address): r.is_shared for e, r in tables.nat_replies.items()} == {
         "10.0.0.1": True,

@@ -38,7 +38,7 @@ FULL = Tables(
         1: BackendRow(SERVER.address, 8080, 1, Forwarding.NAT, BackendState.READY, 1),
     },
     nat_replies={SERVER: ReplyRow(VIP.address, 80, 1, is_shared=False)},
-    services={VIP: ServiceRow(1, 0, 3, Forwarding.NAT, Affinity.FLOW, is_tracked=False)},
+    services={VIP: ServiceRow(1, 0, 3, Forwarding.NAT, Affinity.FLOW, is_shared=False)},
     attachments={"eth0": Attachment(2, XdpMode.AUTO, "ab")},
     meta={0: Meta(1, "ab", "cd", "ef")},
     slots=np.array([1, 1, 1, 0], np.uint32),

@@ -61,7 +61,9 @@ def test_resources_and_their_order() -> None:
         "affinity": "client",
         "ring_size": 251,
         "drain_timeout_ms": 300_000,
-        "tracked": False,
+        "flow_tracking": "on_change",
+        "flow_idle_timeout_ms": 120_000,
+        "shared": False,
     }
     assert resources["service.web.backend.b"] == {
         "address": "10.0.0.1",

@@ -89,10 +89,10 @@ def test_enums_of_mode_and_state_are_the_models(schema):
 
 def test_features_of_later_releases_are_in_the_schema(schema):
     homes = {"service": schema["$defs"]["service"], "backend": schema["$defs"]["backend"]}
-    for entry in later.LATER:
-        section, _, key = entry.path.rpartition(".")
+    for path in later.LATER:
+        section, _, key = path.rpartition(".")
         home = homes.get(section) or schema["properties"].get(section) or schema
-        assert key in home["properties"], entry.path
+        assert key in home["properties"], path
 
 
 def test_codes_are_used_once_and_well_formed():

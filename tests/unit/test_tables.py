@@ -23,8 +23,8 @@ from reconciler.tables import (
 )
 
 VIP = Endpoint(IPv4Address("192.0.2.1"), 80, Protocol.TCP)
-ROW = ServiceRow(1, 10, 251, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
-MARKER = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_tracked=False)
+ROW = ServiceRow(1, 10, 251, Forwarding.NAT, Affinity.FLOW, is_shared=False)
+MARKER = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_shared=False)
 
 
 def test_every_row_table_is_listed_once() -> None:

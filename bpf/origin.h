@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * How did a flow come to its backend? Asked of the replies of backends that clients reach
+ * in more than one way: through several VIPs (FLOW_VIP), or directly (FLOW_DIRECT).
+ * Entries are keyed by client and backend.
+ *
+ * The backend itself says who is real: a flow is remembered when it answers. Global
+ * functions, as in recall.h.
+ */
+#ifndef XDPLB_ORIGIN_H
+#define XDPLB_ORIGIN_H
+
+#include "flow.h"
+
+static __always_inline bool is_same_origin(const struct flow *a, const struct flow *b)
+{
+	return a->kind == b->kind && a->vip_port == b->vip_port &&
+	       is_same_address(&a->vip, &b->vip);
+}
+
+static __always_inline void remember_proven(const struct flow_query *query, struct flow *origin)
+{
+	start_flow(query, origin);
+	bpf_map_update_elem(&origins, &query->key, origin, BPF_ANY);
+	count_event(FLOW_EVENT_REMEMBERED);
+}
+
+/* Notes that the client's packets reach the backend as query->origin says. */
+__noinline int note_origin(struct flow_query *query)
+{
+	struct flow *known, *waiting, *stray, *origin;
+
+	if (!query)
+		return 0;
+	count_event(FLOW_EVENT_ASKED);
+	origin = &query->origin;
+	if (is_first_segment(query->tcp_flags)) {
+		remember_pending(query, origin);
+		return 0;
+	}
+	known = bpf_map_lookup_elem(&origins, &query->key);
+	if (known && is_same_origin(known, origin)) {
+		touch_flow(query, known);
+		return 0;
+	}
+	waiting = find_pending(query);
+	if (waiting && !is_same_origin(waiting, origin))
+		waiting = NULL;
+	/* The client comes another way now. A datagram is believed, a segment if its SYN
+	 * came that way too. */
+	if (known && (waiting || !is_about_tcp(query)))
+		remember_proven(query, origin);
+	if (known || waiting)
+		return 0;
+	stray = bpf_map_lookup_elem(&strays, &query->key);
+	if (!stray || !is_same_origin(stray, origin))
+		remember_stray(query, origin);
+	return 0;
+}
+
+/* How a flow came that the backend has not answered yet. From now on it is known, unless
+ * the backend refuses it, or answers its SYN only, which may be anybody's. */
+static __always_inline int take_candidate(struct flow_query *query, const struct flow *flow)
+{
+	query->origin = *flow;
+	if (!query->is_quoted && !(query->tcp_flags & (TCP_SYN | TCP_RST)))
+		remember_proven(query, &query->origin);
+	return query->origin.kind;
+}
+
+/* How the flow of a reply came to its backend, in query->origin. Returns its kind;
+ * FLOW_BACKEND, which none of them is, if nobody remembers. A SYN-ACK answers a SYN,
+ * which is pending, whatever an older flow of that name was. */
+__noinline int find_origin(struct flow_query *query)
+{
+	struct flow *flow;
+
+	if (!query)
+		return FLOW_BACKEND;
+	count_event(FLOW_EVENT_ASKED);
+	if (query->tcp_flags & TCP_SYN) {
+		flow = bpf_map_lookup_elem(&pending, &query->key);
+		if (flow)
+			return take_candidate(query, flow);
+	}
+	flow = bpf_map_lookup_elem(&origins, &query->key);
+	if (flow) {
+		query->origin = *flow;
+		return flow->kind;
+	}
+	flow = bpf_map_lookup_elem(&pending, &query->key);
+	if (flow)
+		return take_candidate(query, flow);
+	flow = bpf_map_lookup_elem(&strays, &query->key);
+	if (flow)
+		return take_candidate(query, flow);
+	return FLOW_BACKEND;
+}
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Which backend does a flow live on? Asked of moved and pinned slots, and of every slot
+ * of a tracked service. Entries are FLOW_BACKEND, keyed by client and VIP.
+ *
+ * A global function: no settled packet comes here, and the verifier looks at it once
+ * instead of once for each way that leads there.
+ */
+#ifndef XDPLB_RECALL_H
+#define XDPLB_RECALL_H
+
+#include "flow.h"
+
+/* A flow whose backend is gone, or whose id went to another backend, has no home. */
+static __always_inline bool is_at_home(const struct flow *flow)
+{
+	__u32 id = flow->backend;
+	struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+
+	return backend && backend->born == flow->born &&
+	       (backend->state == BACKEND_READY || backend->state == BACKEND_DRAIN);
+}
+
+static __always_inline void set_home(struct flow *flow, __u32 slot_index, __u16 id)
+{
+	__u32 key = id;
+	struct backend *backend = bpf_map_lookup_elem(&backends, &key);
+
+	flow->kind = FLOW_BACKEND;
+	flow->slot = slot_index;
+	flow->backend = id;
+	flow->born = backend ? backend->born : 0;
+}
+
+/* Whether the slot's older flows are still being learnt. The window ends by itself: a
+ * controller that died leaves nothing that grows. */
+static __always_inline bool is_moved(const struct flow_query *query)
+{
+	struct service_info *info;
+	__u32 id = query->service;
+
+	if (query->slot.previous == 0 || query->slot.previous == query->slot.backend)
+		return false;
+	info = bpf_map_lookup_elem(&service_info, &id);
+	return info && bpf_ktime_get_coarse_ns() < info->window_end_ns;
+}
+
+/* Remembers a flow that has proven itself. If there is no room it stays where it waited,
+ * with the sequence that its next segment has to follow. */
+static __always_inline bool remember_home(const struct flow_query *query, struct flow *waiting,
+					  struct flow *flow)
+{
+	*flow = *waiting;
+	start_flow(query, flow);
+	flow->slot = query->slot_index;
+	if (bpf_map_update_elem(&flows, &query->key, flow, BPF_ANY)) {
+		waiting->sequence = query->sequence;
+		count_event(FLOW_EVENT_REFUSED);
+		return false;
+	}
+	count_event(FLOW_EVENT_REMEMBERED);
+	return true;
+}
+
+static __always_inline __u16 follow_pending(const struct flow_query *query, struct flow *waiting,
+					    struct flow *flow)
+{
+	__u16 id = waiting->backend;
+
+	/* Deleted, or the FIN's own ACK, if little was sent, would continue that SYN. */
+	if (remember_home(query, waiting, flow))
+		bpf_map_delete_elem(&pending, &query->key);
+	return id;
+}
+
+static __always_inline bool is_proven(const struct flow_query *query, const struct flow *stray)
+{
+	__u32 distance = query->sequence - stray->sequence + STRAY_REACH;
+
+	if (!is_about_tcp(query))
+		return bpf_ktime_get_coarse_ns() - stray->last_seen_ns >= DATAGRAM_PROOF_NS;
+	return distance < 2 * STRAY_REACH;
+}
+
+static __always_inline __u16 follow_stray(const struct flow_query *query, struct flow *stray,
+					  struct flow *flow)
+{
+	__u16 id = stray->backend;
+
+	if (query->is_quoted)
+		return id;
+	if (is_proven(query, stray) && remember_home(query, stray, flow)) {
+		bpf_map_delete_elem(&strays, &query->key);
+		return id;
+	}
+	stray->sequence = query->sequence;
+	if (query->tcp_flags & (TCP_FIN | TCP_RST))
+		stray->closing = 1;
+	return id;
+}
+
+/* Where the flow lives that an ICMP error quotes: its sequence number is the other
+ * side's, so any pending SYN will do. */
+static __always_inline __u16 waiting_backend(const struct flow_query *query, __u16 otherwise)
+{
+	struct flow *waiting = bpf_map_lookup_elem(&pending, &query->key);
+
+	return waiting && is_at_home(waiting) ? waiting->backend : otherwise;
+}
+
+/* The backend id for a packet that asks; docs/packet-journey.md has this as a table. */
+__noinline int recall_backend(const struct flow_query *query)
+{
+	struct flow *flow, *stray = NULL, *waiting = NULL;
+	struct flow found = {};
+	bool moved;
+	__u16 here;
+
+	if (!query)
+		return 0;
+	count_event(FLOW_EVENT_ASKED);
+	here = query->slot.backend;
+	flow = bpf_map_lookup_elem(&flows, &query->key);
+	if (flow && !is_at_home(flow))
+		flow = NULL;
+	if (flow && !flow->closing) {
+		if (!query->is_quoted)
+			flow->slot = query->slot_index; /* the ring may have another size by now */
+		touch_flow(query, flow);
+		return flow->backend;
+	}
+	if (!flow)
+		stray = bpf_map_lookup_elem(&strays, &query->key);
+	if (stray && !is_at_home(stray))
+		stray = NULL;
+	if (!query->is_quoted)
+		waiting = find_pending(query);
+	moved = is_moved(query);
+	/* Who is not remembered lives here, unless its SYN went elsewhere before the slot
+	 * came back. */
+	if (!moved && !query->is_tracked && !flow && !stray &&
+	    (!waiting || waiting->backend == here))
+		return here;
+	if (is_first_segment(query->tcp_flags)) {
+		set_home(&found, query->slot_index, here);
+		remember_pending(query, &found);
+		return here;
+	}
+	if (waiting && is_at_home(waiting))
+		return follow_pending(query, waiting, &found);
+	if (flow) { /* closing, and nothing new has come */
+		touch_flow(query, flow);
+		return flow->backend;
+	}
+	if (stray)
+		return follow_stray(query, stray, &found);
+	if (moved)
+		here = query->slot.previous; /* older than the move */
+	if (query->is_quoted)
+		return waiting_backend(query, here);
+	set_home(&found, query->slot_index, here);
+	remember_stray(query, &found);
+	return here;
+}
+
+#endif
