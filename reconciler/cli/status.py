@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from rich.table import Table
 from reconciler import abi
 from reconciler.cli import options
 from reconciler.errors import Unavailable
+from reconciler.fingerprint import fingerprint_rings
 from reconciler.lock import find_holder
 from reconciler.resources import count_slots
 from reconciler.status import ControllerStatus, read_status
@@ -64,6 +66,7 @@ def status(
 def describe(instance: Instance) -> dict[str, Any]:
     """Return the document of an instance's status."""
     tables = instance.dataplane.read()
+    fingerprints = fingerprint_rings(tables)
     holder = find_holder(instance.folder)
     account = read_status(instance.name)
     return {
@@ -72,12 +75,13 @@ def describe(instance: Instance) -> dict[str, Any]:
         "name": instance.name,
         "generation": tables.generation,
         "config_sha256": tables.config_sha256 or None,
+        "ring_fingerprint": fingerprints.whole,
         "controller": _describe_controller(holder, account),
         "interfaces": {
             name: {"ifindex": one.ifindex, "mode": one.mode.value}
             for name, one in tables.attachments.items()
         },
-        "services": _describe_services(instance, tables),
+        "services": _describe_services(instance, tables, fingerprints.services),
         "verdicts": _describe_verdicts(instance),
     }
 
@@ -93,7 +97,9 @@ def _describe_controller(holder: int | None, account: ControllerStatus | None) -
     return document
 
 
-def _describe_services(instance: Instance, tables: Tables) -> list[dict[str, Any]]:
+def _describe_services(
+    instance: Instance, tables: Tables, fingerprints: Mapping[int, str]
+) -> list[dict[str, Any]]:
     counters = instance.dataplane.read_counters("backend_stats")
     slots = count_slots(tables)
     services = []
@@ -108,6 +114,7 @@ def _describe_services(instance: Instance, tables: Tables) -> list[dict[str, Any
                 "port": endpoints[0].port if endpoints else None,
                 "protocol": endpoints[0].protocol.name.lower() if endpoints else None,
                 "ring_size": sum(slots.get(info.name, {}).values()),
+                "ring_fingerprint": fingerprints.get(number),
                 "remembers_for_s": _seconds_until(info.window_end_ns),
                 "backends": [
                     _describe_backend(
@@ -158,6 +165,7 @@ def print_status(document: dict[str, Any], *, verbose: bool) -> None:
         note = "" if interface["mode"] == "native" else " (in the stack: slower than native)"
         gone = " - GONE" if not interface["ifindex"] else ""
         console.print(f"interface {name}: {interface['mode']} XDP{note}{gone}")
+    console.print(f"ring fingerprint: {document['ring_fingerprint']}")
     for service in document["services"]:
         _print_service(console, service)
     _print_verdicts(console, document["verdicts"], verbose=verbose)
@@ -196,6 +204,7 @@ def _print_service(console: Console, service: dict[str, Any]) -> None:
         f"service {service['name']}: {vips} port {service['port']}/{service['protocol']},"
         f" ring of {service['ring_size']}"
     )
+    console.print(f"  ring fingerprint: {service['ring_fingerprint']}")
     if service["remembers_for_s"] is not None:
         console.print(f"  moved slots remember for {service['remembers_for_s']:.0f} s more")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from reconciler.fingerprint import fingerprint_rings
 from reconciler.lab import Lab, Topology
 from reconciler.lab.ask import fetch
 
@@ -290,6 +291,9 @@ def test_the_document_of_a_status(lab, xdplb):
         "eth1": "native",
     }
     (service,) = document["services"]
+    fingerprints = fingerprint_rings(xdplb.tables())
+    assert document["ring_fingerprint"] == fingerprints.whole
+    assert [service["ring_fingerprint"]] == list(fingerprints.services.values())
     assert (service["name"], service["vips"], service["port"]) == ("default", ["192.0.2.1"], 8080)
     backends = service["backends"]
     assert [each["address"] for each in backends] == ["10.0.0.11", "10.0.0.12", "10.0.0.13"]
@@ -304,7 +308,11 @@ def test_status_in_words(lab, xdplb):
     xdplb.apply(SHORT)
     done = xdplb.run("status")
     assert done.returncode == 0
-    for words in ("service default: 192.0.2.1 port 8080/tcp", "interface eth1: native XDP"):
+    for words in (
+        "service default: 192.0.2.1 port 8080/tcp",
+        "interface eth1: native XDP",
+        f"ring fingerprint: {fingerprint_rings(xdplb.tables()).whole}",
+    ):
         assert words in done.stdout
     generic = xdplb.apply(SHORT + "xdp_mode: generic\n")
     assert generic["applied"]
