@@ -1,4 +1,4 @@
-"""A laboratory of network namespaces: a client, the balancer, backends, a switch.
+"""A laboratory of network namespaces: a client, balancers, backends, a switch.
 
 `Lab` builds it from a `Topology` and takes it away again. `xdplb demo` and the
 tests in `tests/netns/` run in it; the machine's own network is never touched.

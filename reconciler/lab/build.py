@@ -11,7 +11,7 @@ from typing import Any
 from reconciler.lab import process
 from reconciler.lab.host import Host
 from reconciler.lab.namespaces import run_tool
-from reconciler.lab.topology import BALANCER, SWITCH, Port, Topology
+from reconciler.lab.topology import SWITCH, Port, Topology
 
 # The balancer's own mounts: pins and state live as long as the laboratory, and never on the
 # machine. A directory that the machine lacks is made in an overlay instead of on its disk.
@@ -45,7 +45,7 @@ def connect(topology: Topology, hosts: Mapping[str, Host]) -> None:
         hosts: a host for each of its names.
     """
     for host in hosts.values():
-        _set_kernel(host, topology.ipv6)
+        _set_kernel(host, topology.ipv6, forwards=host.name in topology.forwarding_names)
     _lay_wires(topology, hosts)
     _build_switch(topology, hosts[SWITCH])
     for name in topology.hosts:
@@ -70,18 +70,17 @@ def is_up(hosts: Iterable[Host]) -> bool:
     return all(_all_carry(host.namespace) for host in hosts)
 
 
-def _set_kernel(host: Host, ipv6: bool) -> None:
-    router = int(host.name == BALANCER)
+def _set_kernel(host: Host, ipv6: bool, *, forwards: bool) -> None:
     for scope in ("all", "default"):
         host.sysctl(f"ipv6/conf/{scope}/disable_ipv6", int(not ipv6))
         host.sysctl(f"ipv6/conf/{scope}/accept_dad", 0)
         host.sysctl(f"ipv6/conf/{scope}/accept_ra", 0)
-        host.sysctl(f"ipv6/conf/{scope}/forwarding", router)
+        host.sysctl(f"ipv6/conf/{scope}/forwarding", int(forwards))
         # IPv4 settings are inherited from the machine: say what is meant.
         host.sysctl(f"ipv4/conf/{scope}/rp_filter", 0)
         # With one arm, plain routing leaves by the interface it came from.
         host.sysctl(f"ipv4/conf/{scope}/send_redirects", 0)
-    host.sysctl("ipv4/ip_forward", router)
+    host.sysctl("ipv4/ip_forward", int(forwards))
     # A load of short connections closes first: many ports in TIME_WAIT.
     host.sysctl("ipv4/ip_local_port_range", "1024 65535")
     host.sysctl("ipv4/tcp_tw_reuse", 1)

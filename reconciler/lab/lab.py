@@ -14,7 +14,7 @@ from types import TracebackType
 
 from reconciler.lab import build, namespaces, process
 from reconciler.lab.host import Host
-from reconciler.lab.topology import BALANCER, CLIENT, SWITCH, Topology
+from reconciler.lab.topology import CLIENT, ROUTER, SWITCH, Topology
 from reconciler.lab.waiting import wait_until
 
 _counter = itertools.count()
@@ -30,7 +30,7 @@ class Lab:
 
     Attributes:
         directory: a scratch directory that goes with the laboratory.
-        client, balancer, switch, backends: its hosts.
+        client, balancer, balancers, router, switch, backends: its hosts.
     """
 
     def __init__(self, topology: Topology | None = None, *, keep: bool = False) -> None:
@@ -54,9 +54,23 @@ class Lab:
         return self._hosts[CLIENT]
 
     @property
+    def balancers(self) -> list[Host]:
+        """Where xdplb runs, each with mounts of its own."""
+        return [self._hosts[name] for name in self.topology.balancer_names]
+
+    @property
     def balancer(self) -> Host:
-        """Where xdplb runs, with mounts of its own."""
-        return self._hosts[BALANCER]
+        """The balancer, or the first of several."""
+        return self.balancers[0]
+
+    @property
+    def router(self) -> Host:
+        """Who stands before several balancers.
+
+        Raises:
+            KeyError: there is but one.
+        """
+        return self._hosts[ROUTER]
 
     @property
     def switch(self) -> Host:
@@ -152,7 +166,8 @@ class Lab:
         self.directory.mkdir(mode=0o700)
         namespaces.add_namespaces(host.namespace for host in self._hosts.values())
         build.connect(self.topology, self._hosts)
-        build.mount(self.balancer, self.directory)
+        for balancer in self.balancers:
+            build.mount(balancer, self.directory)
         wait_until(lambda: build.is_up(self._hosts.values()), "every interface is up")
 
 

@@ -9,6 +9,12 @@ with the single interface `eth0` serves:
     one arm     client, balancer (eth0), backends --- switch
 
 In both the balancer is the only way from the client's network to the backends'.
+Several balancers have one arm each and stand behind a router:
+
+    client --- eth0 router eth1, balancers (eth0), backends --- switch
+
+There the router is everybody's gateway. Which VIPs it sends to which balancers, and
+which way backends answer, is for whoever runs the laboratory to say.
 """
 
 from __future__ import annotations
@@ -20,13 +26,14 @@ from typing import Literal, TypeAlias
 
 IPInterface: TypeAlias = IPv4Interface | IPv6Interface
 
-CLIENT, BALANCER, SWITCH = "client", "lb", "switch"
+CLIENT, ROUTER, BALANCER, SWITCH = "client", "router", "lb", "switch"
 
 # Documentation addresses (RFC 5737, RFC 3849) in front, private ones behind.
 _FRONT_V4, _FRONT_V6 = "192.0.2.{}/24", "2001:db8:2::{}/64"
 _BACK_V4, _BACK_V6 = "10.0.0.{}/24", "2001:db8:1::{}/64"
 _GATEWAY, _CLIENT, _FIRST_BACKEND = 1, 2, 11
-_MAX_BACKENDS = 200
+_ROUTER_BEHIND = 254
+_MAX_BACKENDS, _MAX_BALANCERS = 200, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class Topology:
 
     Attributes:
         arms: interfaces of the balancer, 1 or 2.
+        balancers: how many, 1 to 8; one is named `lb`, several `lb1`, `lb2`...
         backends: how many, named `b1`, `b2`...; 1 to 200.
         ipv6: give everybody an IPv6 address too. Otherwise IPv6 is off, and the
             wires are free of its autoconfiguration.
@@ -65,10 +73,15 @@ class Topology:
     backends: int = 3
     ipv6: bool = False
     mtu: int = 1500
+    balancers: int = 1
 
     def __post_init__(self) -> None:
         if self.arms not in (1, 2):
             raise ValueError(f"the balancer has 1 or 2 arms, not {self.arms}")
+        if not 1 <= self.balancers <= _MAX_BALANCERS:
+            raise ValueError(f"1 to {_MAX_BALANCERS} balancers, not {self.balancers}")
+        if self.has_router and self.arms != 1:
+            raise ValueError(f"{self.balancers} balancers have 1 arm each, not {self.arms}")
         if not 1 <= self.backends <= _MAX_BACKENDS:
             raise ValueError(f"1 to {_MAX_BACKENDS} backends, not {self.backends}")
 
@@ -78,9 +91,26 @@ class Topology:
         return tuple(f"b{number}" for number in range(1, self.backends + 1))
 
     @property
+    def balancer_names(self) -> tuple[str, ...]:
+        """Host names of the balancers, in order."""
+        if not self.has_router:
+            return (BALANCER,)
+        return tuple(f"{BALANCER}{number}" for number in range(1, self.balancers + 1))
+
+    @property
+    def has_router(self) -> bool:
+        """Whether a router stands between the client and several balancers."""
+        return self.balancers > 1
+
+    @property
+    def forwarding_names(self) -> tuple[str, ...]:
+        """Host names of those who forward what is not for them."""
+        return (*((ROUTER,) if self.has_router else ()), *self.balancer_names)
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """Every host, the switch included."""
-        return (CLIENT, BALANCER, SWITCH, *self.backend_names)
+        return (CLIENT, *self.forwarding_names, SWITCH, *self.backend_names)
 
     @property
     def balancer_interfaces(self) -> tuple[str, ...]:
@@ -91,38 +121,48 @@ class Topology:
     def addresses(self) -> dict[tuple[str, str], tuple[IPInterface, ...]]:
         """Addresses by (host, interface); the first is an IPv4 address."""
         front, back = self._front(_GATEWAY), self._back(_GATEWAY)
-        if self.arms == 1:
-            balancer = {(BALANCER, "eth0"): front + back}
+        if self.has_router:
+            middle = {(ROUTER, "eth0"): front, (ROUTER, "eth1"): self._back(_ROUTER_BEHIND)}
+            for number, name in enumerate(self.balancer_names, start=1):
+                middle[name, "eth0"] = self._back(number)
+        elif self.arms == 1:
+            middle = {(BALANCER, "eth0"): front + back}
         else:
-            balancer = {(BALANCER, "eth0"): front, (BALANCER, "eth1"): back}
+            middle = {(BALANCER, "eth0"): front, (BALANCER, "eth1"): back}
         backends = {
             (name, "eth0"): self._back(number)
             for number, name in enumerate(self.backend_names, start=_FIRST_BACKEND)
         }
-        return {(CLIENT, "eth0"): self._front(_CLIENT), **balancer, **backends}
+        return {(CLIENT, "eth0"): self._front(_CLIENT), **middle, **backends}
 
     @cached_property
     def gateways(self) -> dict[str, tuple[IPInterface, ...]]:
-        """The balancer's addresses that a host has as its default gateways, by host."""
-        back = dict.fromkeys(self.backend_names, self._back(_GATEWAY))
-        return {CLIENT: self._front(_GATEWAY), **back}
+        """The addresses that a host has as its default gateways, by host.
+
+        The balancer's, or the router's where there is one.
+        """
+        behind = self._back(_ROUTER_BEHIND if self.has_router else _GATEWAY)
+        names = (*self.backend_names, *(self.balancer_names if self.has_router else ()))
+        return {CLIENT: self._front(_GATEWAY), **dict.fromkeys(names, behind)}
 
     @cached_property
     def wires(self) -> tuple[Wire, ...]:
         """Every veth pair."""
-        if self.arms == 1:
+        if self.has_router:
+            front = [self._wire_to_client(ROUTER), self._wire_to_switch(ROUTER, "eth1")]
+            front += [self._wire_to_switch(name) for name in self.balancer_names]
+        elif self.arms == 1:
             front = [self._wire_to_switch(CLIENT), self._wire_to_switch(BALANCER)]
         else:
-            straight = Wire(self._port(CLIENT, "eth0"), self._port(BALANCER, "eth0"))
-            front = [straight, self._wire_to_switch(BALANCER, "eth1")]
+            front = [self._wire_to_client(BALANCER), self._wire_to_switch(BALANCER, "eth1")]
         return (*front, *(self._wire_to_switch(name) for name in self.backend_names))
 
     @property
     def xdp_receivers(self) -> tuple[Port, ...]:
-        """The ports at the other end of the balancer's wires: XDP frames arrive here."""
+        """The ports at the other end of the balancers' wires: XDP frames arrive here."""
         ends = [(wire.one, wire.other) for wire in self.wires]
         ends += [(wire.other, wire.one) for wire in self.wires]
-        return tuple(other for one, other in ends if one.host == BALANCER)
+        return tuple(other for one, other in ends if one.host in self.balancer_names)
 
     def _front(self, number: int) -> tuple[IPInterface, ...]:
         return self._both(_FRONT_V4.format(number), _FRONT_V6.format(number))
@@ -137,6 +177,9 @@ class Topology:
         address = self.addresses[host, interface][0].ip
         assert isinstance(address, IPv4Address)
         return Port(host, interface, _mac(0, address))
+
+    def _wire_to_client(self, host: str) -> Wire:
+        return Wire(self._port(CLIENT, "eth0"), self._port(host, "eth0"))
 
     def _wire_to_switch(self, host: str, interface: str = "eth0") -> Wire:
         port = self._port(host, interface)

@@ -52,7 +52,30 @@ def test_xdp_frames_arrive_at_the_other_ends_of_the_balancers_wires(arms, receiv
     assert found == receivers
 
 
-@pytest.mark.parametrize("wrong", [{"arms": 3}, {"arms": 0}, {"backends": 0}, {"backends": 201}])
+def test_several_balancers_stand_behind_a_router():
+    topology = Topology(arms=1, balancers=2)
+    assert topology.hosts[:4] == ("client", "router", "lb1", "lb2")
+    found = {name: str(topology.addresses[name, "eth0"][0].ip) for name in ("lb1", "lb2")}
+    assert found == {"lb1": "10.0.0.1", "lb2": "10.0.0.2"}
+    assert set(topology.gateways) == {"client", "lb1", "lb2", "b1", "b2", "b3"}
+    behind = topology.addresses["router", "eth1"][0].ip
+    assert {topology.gateways[name][0].ip for name in ("lb1", "lb2", "b1")} == {behind}
+    receivers = {(port.host, port.interface) for port in topology.xdp_receivers}
+    assert receivers == {("switch", "to-lb1"), ("switch", "to-lb2")}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"arms": 3},
+        {"arms": 0},
+        {"backends": 0},
+        {"backends": 201},
+        {"arms": 1, "balancers": 0},
+        {"arms": 1, "balancers": 9},
+        {"arms": 2, "balancers": 2},
+    ],
+)
 def test_numbers_out_of_range_are_refused(wrong):
     with pytest.raises(ValueError, match="not"):
         Topology(**wrong)
