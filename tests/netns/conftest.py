@@ -1,4 +1,4 @@
-"""xdplb on a laboratory's balancer, for one test at a time."""
+"""xdplb on a laboratory's balancers, for one test at a time."""
 
 import contextlib
 import json
@@ -18,12 +18,14 @@ class Xdplb:
     """The programs under test, the pins they make, and an end to all of it.
 
     Attributes:
-        lab: where they run.
+        lab: the laboratory.
+        balancer: where they run; its balancer, or the first of several, by default.
         config: the lb.yaml of this test, in a folder of its own.
     """
 
-    def __init__(self, lab):
+    def __init__(self, lab, balancer=None):
         self.lab = lab
+        self.balancer = balancer or lab.balancer
         self.folder = Path(tempfile.mkdtemp(dir=lab.directory))
         self.config = self.folder / "lb.yaml"
         self._controllers = []
@@ -32,29 +34,29 @@ class Xdplb:
     @property
     def root(self):
         """The balancer's pins, as this process reaches them."""
-        return Path(f"/proc/{self.lab.balancer.mounts_pid}/root/sys/fs/bpf/xdplb")
+        return Path(f"/proc/{self.balancer.mounts_pid}/root/sys/fs/bpf/xdplb")
 
     @property
     def state(self):
         """The balancer's /run/xdplb, as this process reaches it."""
-        return Path(f"/proc/{self.lab.balancer.mounts_pid}/root/run/xdplb")
+        return Path(f"/proc/{self.balancer.mounts_pid}/root/run/xdplb")
 
     def run(self, *words, stdin="", under=()):
         """Run `xdplb` to its end, whatever it ends with; `under` are words before it."""
         command = [*under, *find_program("xdplb"), *map(str, words)]
-        return self.lab.balancer.run(
+        return self.balancer.run(
             command, stdin=stdin, check=False, environment=python_environment()
         )
 
     def run_reconcile(self, *words):
         """Run `xdplb-reconcile` to its end, whatever it ends with."""
         command = [*find_program("xdplb-reconcile", "run"), *map(str, words)]
-        return self.lab.balancer.run(command, check=False, environment=python_environment())
+        return self.balancer.run(command, check=False, environment=python_environment())
 
     def popen(self, *words):
         """Start `xdplb`; the laboratory ends it."""
         command = [*find_program("xdplb"), *map(str, words)]
-        return self.lab.balancer.popen(command, environment=python_environment())
+        return self.balancer.popen(command, environment=python_environment())
 
     def apply(self, text, *words):
         """Make one pass with this text as the file; the document it prints."""
@@ -104,7 +106,7 @@ class Xdplb:
     def find_programs(self):
         """Interfaces of the balancer with an XDP program, by name: id and mode."""
         words = ["ip", "-details", "-json", "link", "show"]
-        links = json.loads(self.lab.balancer.run(words).stdout)
+        links = json.loads(self.balancer.run(words).stdout)
         return {each["ifname"]: each["xdp"] for each in links if "xdp" in each}
 
     def close(self):

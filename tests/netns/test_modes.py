@@ -159,7 +159,7 @@ def prepare_backends(lab):
     """Give every backend the VIPs, a decapsulator, and servers for all ways of forwarding.
 
     What a VIP sends goes straight to the client where they share a link; all else goes
-    to the balancer.
+    to its gateway.
     """
     compiled = compile_decapsulator(lab.directory)
     # ip mounts a BPF file system where it finds none; in mounts of its own it leaves none.
@@ -168,7 +168,7 @@ def prepare_backends(lab):
         script = [load]
         for family, front in ((4, "192.0.2.0/24"), (6, "2001:db8:2::/64")):
             script.append(f"ip addr add {VIPS[family]} dev lo")
-            if lab.topology.arms == 1:
+            if lab.topology.arms == 1 and not lab.topology.has_router:
                 script.append(f"ip -{family} rule add from {VIPS[family]} lookup 100")
                 script.append(f"ip -{family} route add {front} dev eth0 table 100")
         backend.run(["sh", "-ec", "\n".join(script)])
