@@ -18,6 +18,7 @@
 #define XDPLB_ABI_VERSION 2
 
 #define XDPLB_NAME_SIZE		 64
+#define XDPLB_GROUP_PLACES	 8
 #define XDPLB_CLIENT_NEXTHOPS	 4096
 #define XDPLB_DEFAULT_SERVICES	 64
 #define XDPLB_DEFAULT_BACKENDS	 4096
@@ -29,8 +30,8 @@ struct address {
 	__be32 words[4];
 };
 
-/* Key of `services` (a VIP) and of `nat_replies` (a backend). In `services`,
- * port 0 marks "some service of this protocol has this VIP". */
+/* What packets go to and come from. Port 0 marks "some service of this protocol has this
+ * VIP". */
 struct endpoint {
 	struct address address;
 	__be16 port;
@@ -57,7 +58,7 @@ enum service_flag {
 	SERVICE_TRACKED = 2,
 };
 
-/* Value of `services`. The service owns slots[ring_offset, ring_offset + ring_size). */
+/* A VIP's part of an entry. The service owns slots[ring_offset, ring_offset + ring_size). */
 struct service {
 	__u32 ring_offset;
 	__u32 ring_size;
@@ -104,13 +105,33 @@ enum reply_flag {
 	REPLY_SHARED = 1,
 };
 
-/* Value of `nat_replies`: whose source a backend's packet gets on its way back. */
+/* A nat backend's part of an entry: whose source its packets get on their way back. */
 struct reply {
 	struct address vip;
 	__be16 vip_port;
 	__u16 backend;
 	__u16 flags;
 	__u16 zero;
+};
+
+enum entry_part {
+	ENTRY_SERVICE = 1,
+	ENTRY_REPLY = 2,
+};
+
+/* Value of `endpoints`, a cache line: what an endpoint is. Parts that it has not are 0. */
+struct entry {
+	struct endpoint endpoint;
+	__u32 parts;
+	struct service service;
+	struct reply reply;
+};
+
+/* Value of `directory`: the entries whose endpoints hash to here, as their numbers in
+ * `endpoints`, each with a byte of its hash that is never 0; 0 is an empty place. */
+struct group {
+	__u8 tags[XDPLB_GROUP_PLACES];
+	__u32 rows[XDPLB_GROUP_PLACES];
 };
 
 /* Key of `flows`, `origins`, `pending` and `strays`. `server` is the VIP where the entry
@@ -170,6 +191,9 @@ struct settings {
 	__be16 gue_port;
 	__u16 gue_checksum; /* 0: the outer UDP checksum stays zero (RFC 6935) */
 	__u32 passes_echo;  /* 1: echo requests to a VIP are the stack's to answer */
+	/* 64, less the bits that number a group of the directory. */
+	__u32 directory_shift;
+	__u32 has_replies; /* 1: there are nat backends */
 	/* Bit n is set if the last 6 bits of some VIP are n: what can't be a VIP costs no
 	 * lookup to find out. */
 	__u64 vip_filter;

@@ -36,8 +36,8 @@ static __always_inline bool choose_vip(const struct packet *p, const struct endp
 	case FLOW_DIRECT:
 		return false;
 	case FLOW_VIP:
-		vip->address = query.origin.vip;
-		vip->port = query.origin.vip_port;
+		vip->address = query.vip;
+		vip->port = query.vip_port;
 		break;
 	case FLOW_BACKEND: /* nobody remembers: the reply's own VIP is the best guess */
 		break;
@@ -92,7 +92,6 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 		struct flow_query query;
 
 		ask_about(p, &p->source, &p->destination, &query);
-		query.origin.kind = FLOW_DIRECT;
 		note_origin(&query);
 	}
 	if (seen && !*seen)

@@ -30,7 +30,8 @@
 /* What a packet asks. */
 struct flow_query {
 	struct flow_key key;
-	struct flow origin; /* to remember, or what was found */
+	struct address vip; /* by which it came; port 0: directly */
+	__be16 vip_port;
 	__u32 slot_index;
 	struct slot slot;
 	__u32 service;
@@ -38,7 +39,7 @@ struct flow_query {
 	__u8 tcp_flags;
 	__u8 is_quoted;	 /* by an ICMP error: nothing is remembered of it */
 	__u8 is_tracked; /* on settled slots too */
-	__u8 zero;
+	__u8 zero[3];
 };
 
 static __always_inline void ask_about(const struct packet *p, const struct endpoint *client,

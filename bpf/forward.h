@@ -39,9 +39,8 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 		struct flow_query query;
 
 		ask_about(p, &p->source, &home, &query);
-		query.origin.kind = FLOW_VIP;
-		query.origin.vip = p->destination.address;
-		query.origin.vip_port = p->destination.port;
+		query.vip = p->destination.address;
+		query.vip_port = p->destination.port;
 		note_origin(&query);
 	}
 	rewrite_destination(p, &backend->address, backend->port);

@@ -27,12 +27,22 @@ struct {
 	__type(value, struct meta);
 } meta SEC(".maps");
 
+/* VIPs and nat backends, found by hand: see directory.h. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 8 * XDPLB_DEFAULT_SERVICES);
-	__type(key, struct endpoint);
-	__type(value, struct service);
-} services SEC(".maps");
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 32768);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct group);
+} directory SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 8 * XDPLB_DEFAULT_SERVICES + 2 * XDPLB_DEFAULT_BACKENDS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct entry);
+} endpoints SEC(".maps");
 
 /* One flat array of all rings. The controller maps it: reading the live ring is
  * free, and writing a slot is a store. */
@@ -50,13 +60,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct backend);
 } backends SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
-	__type(key, struct endpoint);
-	__type(value, struct reply);
-} nat_replies SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

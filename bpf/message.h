@@ -75,17 +75,18 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 static __always_inline enum verdict handle_error(struct packet *p)
 {
 	struct quote quote = {};
-	struct service *service;
-	struct reply *reply;
+	struct entry *entry;
 
 	if (!parse_quote(p, &quote))
 		return VERDICT_PASS_OTHER;
-	service = find_service(&quote.source);
-	if (service && is_same_address(&quote.source.address, &p->destination.address))
-		return forward_error(p, &quote, service);
-	reply = find_reply(&quote.destination);
-	if (reply && is_same_address(&quote.source.address, &p->destination.address))
-		return answer_error(p, &quote, reply);
+	if (!is_same_address(&quote.source.address, &p->destination.address))
+		return VERDICT_PASS_OTHER;
+	entry = find_entry(p->settings, &quote.source);
+	if (entry && entry->service.ring_size)
+		return forward_error(p, &quote, &entry->service);
+	entry = find_entry(p->settings, &quote.destination);
+	if (entry && entry->parts & ENTRY_REPLY)
+		return answer_error(p, &quote, &entry->reply);
 	return VERDICT_PASS_OTHER;
 }
 

@@ -16,11 +16,6 @@ static __always_inline bool has_direct_flows(__u32 id)
 	return seen && *seen;
 }
 
-static __always_inline struct reply *find_reply(const struct endpoint *backend)
-{
-	return bpf_map_lookup_elem(&nat_replies, backend);
-}
-
 /* A UDP checksum of zero means "none" over IPv4 and stays zero; one that comes out as
  * zero is sent as 0xffff (RFC 768). */
 static __always_inline void update_l4_checksum(struct packet *p, __u32 change)

@@ -25,50 +25,61 @@ static __always_inline void remember_proven(const struct flow_query *query, stru
 	count_event(FLOW_EVENT_REMEMBERED);
 }
 
-/* Notes that the client's packets reach the backend as query->origin says. */
-__noinline int note_origin(struct flow_query *query)
+/* Notes that the client's packets reach the backend by query->vip, or directly. */
+__noinline int note_origin(const struct flow_query *query)
 {
-	struct flow *known, *waiting, *stray, *origin;
+	struct flow *known, *waiting, *stray;
+	struct flow origin = {};
 
 	if (!query)
 		return 0;
 	count_event(FLOW_EVENT_ASKED);
-	origin = &query->origin;
+	origin.kind = query->vip_port ? FLOW_VIP : FLOW_DIRECT;
+	origin.vip = query->vip;
+	origin.vip_port = query->vip_port;
 	if (is_first_segment(query->tcp_flags)) {
-		remember_pending(query, origin);
+		remember_pending(query, &origin);
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&origins, &query->key);
-	if (known && is_same_origin(known, origin)) {
+	if (known && is_same_origin(known, &origin)) {
 		touch_flow(query, known);
 		return 0;
 	}
 	waiting = find_pending(query);
-	if (waiting && !is_same_origin(waiting, origin))
+	if (waiting && !is_same_origin(waiting, &origin))
 		waiting = NULL;
 	/* The client comes another way now. A datagram is believed, a segment if its SYN
 	 * came that way too. */
 	if (known && (waiting || !is_about_tcp(query)))
-		remember_proven(query, origin);
+		remember_proven(query, &origin);
 	if (known || waiting)
 		return 0;
 	stray = bpf_map_lookup_elem(&strays, &query->key);
-	if (!stray || !is_same_origin(stray, origin))
-		remember_stray(query, origin);
+	if (!stray || !is_same_origin(stray, &origin))
+		remember_stray(query, &origin);
 	return 0;
+}
+
+static __always_inline int tell_origin(const struct flow *origin, struct flow_query *query)
+{
+	query->vip = origin->vip;
+	query->vip_port = origin->vip_port;
+	return origin->kind;
 }
 
 /* How a flow came that the backend has not answered yet. From now on it is known, unless
  * the backend refuses it, or answers its SYN only, which may be anybody's. */
 static __always_inline int take_candidate(struct flow_query *query, const struct flow *flow)
 {
-	query->origin = *flow;
+	struct flow proven = *flow;
+
 	if (!query->is_quoted && !(query->tcp_flags & (TCP_SYN | TCP_RST)))
-		remember_proven(query, &query->origin);
-	return query->origin.kind;
+		remember_proven(query, &proven);
+	return tell_origin(&proven, query);
 }
 
-/* How the flow of a reply came to its backend, in query->origin. Returns its kind;
+/* How the flow of a reply came to its backend: its kind, and in query->vip the VIP;
  * FLOW_BACKEND, which none of them is, if nobody remembers. A SYN-ACK answers a SYN,
  * which is pending, whatever an older flow of that name was. */
 __noinline int find_origin(struct flow_query *query)
@@ -84,14 +95,11 @@ __noinline int find_origin(struct flow_query *query)
 			return take_candidate(query, flow);
 	}
 	flow = bpf_map_lookup_elem(&origins, &query->key);
-	if (flow) {
-		query->origin = *flow;
-		return flow->kind;
-	}
-	flow = bpf_map_lookup_elem(&pending, &query->key);
 	if (flow)
-		return take_candidate(query, flow);
-	flow = bpf_map_lookup_elem(&strays, &query->key);
+		return tell_origin(flow, query);
+	flow = bpf_map_lookup_elem(&pending, &query->key);
+	if (!flow)
+		flow = bpf_map_lookup_elem(&strays, &query->key);
 	if (flow)
 		return take_candidate(query, flow);
 	return FLOW_BACKEND;

@@ -1,40 +1,38 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
+/* Is it for a service? */
 #ifndef XDPLB_SERVICE_H
 #define XDPLB_SERVICE_H
 
+#include "directory.h"
 #include "ip.h"
-#include "maps.h"
-#include "packet.h"
 
-static __always_inline struct service *find_service(const struct endpoint *vip)
+/* Whether some service has this VIP; the port is 0. A global function: few packets ask. */
+__noinline int is_vip(const struct endpoint *any_port)
 {
-	struct service *service = bpf_map_lookup_elem(&services, vip);
+	__u32 only = 0;
+	struct settings *now = bpf_map_lookup_elem(&settings, &only);
+	struct entry *entry = now && any_port ? find_entry(now, any_port) : NULL;
 
-	/* A packet to port 0 meets the marker below, which owns no slots. */
-	return service && service->ring_size ? service : NULL;
+	return entry && entry->parts & ENTRY_SERVICE;
 }
 
 static __always_inline bool is_vip_of(const struct packet *p, __u8 protocol)
 {
-	struct endpoint any_port = p->destination;
+	struct endpoint any_port = {p->destination.address, 0, protocol, 0};
 
-	any_port.port = 0;
-	any_port.protocol = protocol;
-	return bpf_map_lookup_elem(&services, &any_port);
+	return is_vip(&any_port);
 }
 
 /* Whether the packet comes from a VIP, this one or another: what is sent in a VIP's name
  * and comes back would go in a circle. Loopback talks to itself. */
 static __always_inline bool is_from_vip(const struct packet *p)
 {
-	struct endpoint any_port = p->source;
+	struct endpoint any_port = {p->source.address, 0, p->destination.protocol, 0};
 	__u32 bit = bpf_ntohl(p->source.address.words[3]) & 63;
 
 	if (!(p->settings->vip_filter >> bit & 1) || is_loopback(&p->source.address))
 		return false;
-	any_port.port = 0;
-	any_port.protocol = p->destination.protocol;
-	return bpf_map_lookup_elem(&services, &any_port);
+	return is_vip(&any_port);
 }
 
 /* Whether the packet, whose ports can't be read, goes to the VIP of some service of

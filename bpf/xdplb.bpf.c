@@ -38,18 +38,17 @@ static __always_inline enum verdict judge_portless(const struct packet *p, enum 
 
 static __always_inline enum verdict handle_transport(struct packet *p)
 {
-	struct service *service;
-	struct reply *reply;
+	struct entry *there = find_entry(p->settings, &p->destination), *from;
 
-	service = find_service(&p->destination);
-	if (service)
-		return forward(p, service);
-	reply = find_reply(&p->source);
-	if (reply)
-		return answer(p, reply);
-	reply = find_reply(&p->destination);
-	if (reply)
-		return pass_direct(p, reply);
+	if (there && there->service.ring_size)
+		return forward(p, &there->service);
+	if (!p->settings->has_replies)
+		return VERDICT_PASS_OTHER;
+	from = find_entry(p->settings, &p->source);
+	if (from && from->parts & ENTRY_REPLY)
+		return answer(p, &from->reply);
+	if (there && there->parts & ENTRY_REPLY)
+		return pass_direct(p, &there->reply);
 	return VERDICT_PASS_OTHER;
 }
 

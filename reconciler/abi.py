@@ -50,6 +50,11 @@ REPLY = np.dtype(
     [("vip", _ADDRESS), ("vip_port", _PORT), ("backend", "u2"), ("flags", "u2"), ("zero", "u2")],
     align=True,
 )
+ENTRY = np.dtype(
+    [("endpoint", ENDPOINT), ("parts", "u4"), ("service", SERVICE), ("reply", REPLY)], align=True
+)
+GROUP_PLACES = 8
+GROUP = np.dtype([("tags", "u1", (GROUP_PLACES,)), ("rows", "u4", (GROUP_PLACES,))])
 FLOW_KEY = np.dtype(
     [
         ("client", _ADDRESS),
@@ -88,6 +93,8 @@ SETTINGS = np.dtype(
         ("gue_port", _PORT),
         ("gue_checksum", "u2"),
         ("passes_echo", "u4"),
+        ("directory_shift", "u4"),
+        ("has_replies", "u4"),
         ("vip_filter", "u8"),
     ],
     align=True,
@@ -150,6 +157,8 @@ STRUCTS: dict[str, np.dtype[np.void]] = {
     "slot_pair": SLOT_PAIR,
     "backend": BACKEND,
     "reply": REPLY,
+    "entry": ENTRY,
+    "group": GROUP,
     "flow_key": FLOW_KEY,
     "flow": FLOW,
     "interface": INTERFACE,
@@ -164,10 +173,10 @@ STRUCTS: dict[str, np.dtype[np.void]] = {
 MAPS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "settings": (INDEX, SETTINGS),
     "meta": (INDEX, META),
-    "services": (ENDPOINT, SERVICE),
+    "directory": (INDEX, GROUP),
+    "endpoints": (INDEX, ENTRY),
     "slots": (INDEX, SLOT_PAIR),
     "backends": (INDEX, BACKEND),
-    "nat_replies": (ENDPOINT, REPLY),
     "interfaces": (INDEX, INTERFACE),
     "service_info": (INDEX, SERVICE_INFO),
     "backend_info": (INDEX, BACKEND_INFO),
@@ -189,6 +198,13 @@ class ServiceFlag(enum.IntFlag):
 
     SHARED = 1
     TRACKED = 2
+
+
+class EntryPart(enum.IntFlag):
+    """Mirror of `enum entry_part`."""
+
+    SERVICE = 1
+    REPLY = 2
 
 
 class ReplyFlag(enum.IntFlag):

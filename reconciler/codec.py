@@ -155,6 +155,8 @@ def _settings_fields(row: Settings) -> tuple[Any, ...]:
         row.tunnel.gue_port,
         row.tunnel.gue_checksum,
         not row.answers_echo,
+        64 - (row.directory_groups.bit_length() - 1),
+        row.has_replies,
         row.vip_filter,
     )
 
@@ -171,6 +173,8 @@ def _settings(fields: tuple[Any, ...]) -> Settings:
         gue_port,
         gue_checksum,
         passes_echo,
+        shift,
+        has_replies,
         vips,
     ) = fields
     tunnel = Tunnel(
@@ -179,7 +183,9 @@ def _settings(fields: tuple[Any, ...]) -> Settings:
         gue_port,
         bool(gue_checksum),
     )
-    return Settings(ticks, seed, tunnel, not passes_echo, vips)
+    return Settings(
+        ticks, seed, tunnel, not passes_echo, vips, 1 << (64 - shift), bool(has_replies)
+    )
 
 
 def _meta_fields(row: Meta) -> tuple[Any, ...]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from reconciler import maglev
 from reconciler.allocation import assign_ids, find_extent
+from reconciler.directory import count_entries, count_groups
 from reconciler.environment import Environment
 from reconciler.errors import Unavailable
 from reconciler.memory import Occupancy
@@ -385,7 +386,15 @@ class _Compiler:
         vip_filter = 0
         for endpoint in self.draft.services:
             vip_filter |= 1 << (int(endpoint.address) & 63)
-        return Settings(ticks, config.hash_seed, config.tunnel, config.answers_echo, vip_filter)
+        return Settings(
+            ticks,
+            config.hash_seed,
+            config.tunnel,
+            config.answers_echo,
+            vip_filter,
+            count_groups(count_entries(config.limits)),
+            has_replies=bool(self.draft.replies),
+        )
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
         return {

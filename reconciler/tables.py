@@ -112,7 +112,8 @@ class BackendInfo(NamedTuple):
 class Settings(NamedTuple):
     """What every packet's journey depends on.
 
-    `vip_filter` has bit n set if the last 6 bits of some VIP are n.
+    `vip_filter` has bit n set if the last 6 bits of some VIP are n; `directory_groups`,
+    a power of two, is how many groups find them.
     """
 
     ticks_per_second: int
@@ -120,6 +121,8 @@ class Settings(NamedTuple):
     tunnel: Tunnel = Tunnel()
     answers_echo: bool = True
     vip_filter: int = 0
+    directory_groups: int = 1
+    has_replies: bool = False
 
 
 class Meta(NamedTuple):

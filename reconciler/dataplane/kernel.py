@@ -23,6 +23,7 @@ from reconciler.dataplane.libbpf import (
     Libbpf,
 )
 from reconciler.dataplane.pins import Pins, remove_folder
+from reconciler.directory import Directory, count_entries, count_groups
 from reconciler.errors import Unavailable
 from reconciler.model import Limits, XdpMode
 from reconciler.plan import Drop, Operation, Put, Store
@@ -31,10 +32,8 @@ from reconciler.tables import Attachment, SlotWords, Tables
 PROGRAM = "xdplb"
 _ENDPOINT_TABLES = ("services", "nat_replies")
 _INDEX_TABLES = ("settings", "interfaces", "service_info", "backend_info", "backends", "meta")
-_HASHES = ("services", "nat_replies", "interfaces")
+_HASHES = ("interfaces",)
 _FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MODE}
-# VIPs of a service that listens on its interface's own addresses, and their markers.
-_ENDPOINTS_PER_SERVICE = 8
 _FLOWS_PER_ORIGIN = 4
 _FLOWS_PER_NEWCOMER = 16
 # An LRU table keeps lists for each CPU, and is no good when it is small.
@@ -48,11 +47,10 @@ def list_capacities(limits: Limits) -> dict[str, int]:
     per_backend = ("backends", "backend_info", "direct_seen", "backend_nexthops", "backend_stats")
     newcomers = max(limits.flows // _FLOWS_PER_NEWCOMER, _FEWEST_NEWCOMERS)
     return {
-        "services": _ENDPOINTS_PER_SERVICE * limits.services,
+        "directory": count_groups(count_entries(limits)),
+        "endpoints": count_entries(limits),
         "service_info": limits.services + 1,
         "slots": -(-limits.ring_slots // SLOTS_PER_PAIR),
-        # A backend's new reply is written before its old one goes.
-        "nat_replies": 2 * limits.backends,
         "flows": limits.flows,
         "origins": max(limits.flows // _FLOWS_PER_ORIGIN, _FEWEST_NEWCOMERS),
         **dict.fromkeys(("pending", "strays"), newcomers),
@@ -84,6 +82,7 @@ class KernelDataplane:
         self.libbpf = libbpf or Libbpf()
         self._fds: dict[str, int] = {}
         self._slots: SlotWords | None = None
+        self._directory: Directory | None = None
 
     def exists(self) -> bool:
         """Whether the maps are pinned."""
@@ -91,7 +90,7 @@ class KernelDataplane:
 
     def close(self) -> None:
         """Give back every descriptor. What is pinned goes on."""
-        self._slots = None
+        self._slots = self._directory = None
         for fd in self._fds.values():
             os.close(fd)
         self._fds.clear()
@@ -183,24 +182,31 @@ class KernelDataplane:
         The slots are a copy: what is observed stays as it was seen.
         """
         tables: dict[str, Any] = {name: self._read_indexes(name) for name in _INDEX_TABLES}
-        tables.update({name: self._read_endpoints(name) for name in _ENDPOINT_TABLES})
+        tables.update({name: self.directory.read(name) for name in _ENDPOINT_TABLES})
         return Tables(**tables, attachments=self.read_attachments(), slots=self.slots.copy())
 
     @property
     def slots(self) -> SlotWords:
         """The live slots, mapped: reading them is a load, writing one is a store."""
         if self._slots is None:
-            fd = self._fd("slots")
-            _, _, entries = self.libbpf.map_info(fd)
-            size = entries * abi.SLOT_PAIR.itemsize
-            memory = mmap.mmap(fd, -(-size // mmap.PAGESIZE) * mmap.PAGESIZE)
-            self._slots = np.frombuffer(memory, np.uint32, count=2 * entries)
+            self._slots = self._map_memory("slots").view(np.uint32)
         return self._slots
 
-    def _read_endpoints(self, name: str) -> dict[Any, Any]:
-        keys, values = self.libbpf.read_all(self._fd(name))
-        rows = codec.VALUES[name].decode_many(values)
-        return dict(zip(codec.ENDPOINT.decode_many(keys), rows, strict=True))
+    @property
+    def directory(self) -> Directory:
+        """Where `services` and `nat_replies` lie, mapped likewise."""
+        if self._directory is None:
+            self._directory = Directory(
+                self._map_memory("directory"), self._map_memory("endpoints")
+            )
+        return self._directory
+
+    def _map_memory(self, name: str) -> NDArray[Any]:
+        fd = self._fd(name)
+        _, _, entries = self.libbpf.map_info(fd)
+        dtype = abi.MAPS[name][1]
+        memory = mmap.mmap(fd, -(-entries * dtype.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE)
+        return np.frombuffer(memory, dtype, count=entries)
 
     def _read_indexes(self, name: str) -> dict[int, Any]:
         keys, values = self.libbpf.read_all(self._fd(name))
@@ -296,15 +302,21 @@ class KernelDataplane:
             self.slots[operation.indexes] = operation.words
         elif operation.table == "attachments":
             self._write_attachment(operation)
+        elif operation.table in _ENDPOINT_TABLES:
+            self._write_endpoint(operation)
         elif isinstance(operation, Put):
             key, value = self._encode_key(operation), self._encode_row(operation)
             self.libbpf.update(self._fd(operation.table), key, value, f"cannot write {operation}")
         else:
             self._drop(operation)
 
+    def _write_endpoint(self, operation: Put | Drop) -> None:
+        if isinstance(operation, Put):
+            self.directory.put(operation.table, operation.key, operation.row)
+        else:
+            self.directory.drop(operation.table, operation.key)
+
     def _encode_key(self, operation: Put | Drop) -> bytes:
-        if operation.table in _ENDPOINT_TABLES:
-            return codec.ENDPOINT.encode(operation.key)
         return np.array(operation.key, abi.INDEX).tobytes()
 
     def _encode_row(self, operation: Put) -> bytes:
@@ -313,7 +325,7 @@ class KernelDataplane:
     def _drop(self, operation: Drop) -> None:
         key = self._encode_key(operation)
         doing = f"cannot drop {operation}"
-        if operation.table in (*_ENDPOINT_TABLES, *_HASHES):
+        if operation.table in _HASHES:
             self.libbpf.delete(self._fd(operation.table), key, doing)
             return
         size = codec.VALUES[operation.table].dtype.itemsize

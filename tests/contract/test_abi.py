@@ -16,10 +16,10 @@ HASH, ARRAY, PERCPU_ARRAY, LRU_HASH = 1, 2, 6, 9
 KINDS = {
     "settings": ARRAY,
     "meta": ARRAY,
-    "services": HASH,
+    "directory": ARRAY,
+    "endpoints": ARRAY,
     "slots": ARRAY,
     "backends": ARRAY,
-    "nat_replies": HASH,
     "interfaces": HASH,
     "service_info": ARRAY,
     "backend_info": ARRAY,
@@ -41,11 +41,12 @@ ONLY_IN_C = {"address"}
 # What global functions of the program hand to one another; no map holds it.
 PASSED_ALONG = {"flow_query", "ipv6_walk", "tunnel"}
 FOREIGN = {"xdp_md"}
-KEYS = ("endpoint", "flow_key")
+KEYS = ("endpoint", "flow_key")  # compared as bytes
 
 ENUMS = {
     "verdict": ("VERDICT_", abi.Verdict),
     "service_flag": ("SERVICE_", abi.ServiceFlag),
+    "entry_part": ("ENTRY_", abi.EntryPart),
     "reply_flag": ("REPLY_", abi.ReplyFlag),
     "interface_flag": ("INTERFACE_", abi.InterfaceFlag),
     "flow_kind": ("FLOW_", abi.FlowKind),

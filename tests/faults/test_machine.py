@@ -147,7 +147,7 @@ def test_backends_may_change_their_addresses_where_room_is_scarce(machine):
 
 def test_more_addresses_than_there_is_room_for(full):
     """The service listens on every address of its interface."""
-    extra = [f"192.0.2.{number}/24" for number in range(100, 120)]
+    extra = [f"192.0.2.{number}/24" for number in range(100, 180)]
     try:
         for each in extra:
             full.lab.balancer.run(["ip", "address", "add", each, "dev", "eth0"])
@@ -155,7 +155,7 @@ def test_more_addresses_than_there_is_room_for(full):
         instance = full.instance()
         with instance.held(), pytest.raises((RolledBack, Unavailable)) as caught:
             instance.reconcile(full.parse(full.text + THREE))
-        assert "services" in str(caught.value)
+        assert "endpoints are in use" in str(caught.value)
         assert full.read() == before
         assert is_answered(full.lab)
     finally:
@@ -194,11 +194,11 @@ def test_pinned_maps_of_another_abi_version_are_refused(machine):
 def test_pinned_maps_of_another_layout_are_refused(machine, monkeypatch):
     machine.apply(HEAD + TWO)
     before = machine.read()
-    wider = np.dtype([*abi.SERVICE.descr, ("more", "u8")])
+    wider = np.dtype([*abi.BACKEND.descr, ("more", "u8")])
     with monkeypatch.context() as patch:
-        patch.setitem(abi.MAPS, "services", (abi.ENDPOINT, wider))
+        patch.setitem(abi.MAPS, "backends", (abi.INDEX, wider))
         instance = machine.instance()
-        with instance.held(), pytest.raises(Unavailable, match="services is of another ABI"):
+        with instance.held(), pytest.raises(Unavailable, match="backends is of another ABI"):
             instance.reconcile(machine.parse(HEAD + THREE))
     assert machine.read() == before
     assert is_answered(machine.lab)

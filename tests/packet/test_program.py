@@ -15,8 +15,9 @@ from reconciler.dataplane.kernel import PROGRAM
 pytestmark = pytest.mark.root
 
 # The verifier stops at a million instructions, and kernels differ in how many they
-# walk. Measured on Linux 6.18: some 73,000. Raise it knowingly.
-MOST_VERIFIED_INSTRUCTIONS = 90_000
+# walk. Measured on Linux 6.18: 92,000 with clang 14, 193,000 with clang 22, which unrolls
+# and inlines more of the directory. Raise it knowingly.
+MOST_VERIFIED_INSTRUCTIONS = 220_000
 
 
 class ProgInfo(ct.Structure):

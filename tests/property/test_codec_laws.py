@@ -27,6 +27,7 @@ from reconciler.tables import (
 addresses = st.ip_addresses(v=4) | st.ip_addresses(v=6).filter(lambda one: not one.ipv4_mapped)
 ports = st.integers(0, 2**16 - 1)
 u16, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (16, 32, 64))
+groups = st.integers(0, 20).map(lambda bits: 1 << bits)
 names = st.from_regex(r"[A-Za-z0-9\[][A-Za-z0-9_.:\[\]-]{0,62}", fullmatch=True)
 digests = st.just("") | st.binary(min_size=32, max_size=32).filter(any).map(bytes.hex)
 
@@ -67,7 +68,9 @@ ROWS: dict[str, st.SearchStrategy[Any]] = {
     "interfaces": st.builds(
         InterfaceRow, st.booleans(), st.booleans(), st.none() | own_ipv4, st.none() | own_ipv6
     ),
-    "settings": st.builds(Settings, u32, u64, tunnels, st.booleans(), u64),
+    "settings": st.builds(
+        Settings, u32, u64, tunnels, st.booleans(), u64, groups, has_replies=st.booleans()
+    ),
     "meta": st.builds(Meta, u64, digests, digests, digests),
     "service_info": st.builds(
         ServiceInfo, names, u32, st.booleans(), u64, st.sampled_from(FlowTracking), u32

@@ -58,10 +58,17 @@ ROWS: dict[str, tuple[Any, str]] = {
         "03000000" + "00000000000000000000ffffc0000201" + 16 * "00",
     ),
     "settings": (
-        Settings(250, 0x5EED, Tunnel(IPv4Network("10.200.0.0/16"), gue_port=6081), vip_filter=2),
+        Settings(
+            250,
+            0x5EED,
+            Tunnel(IPv4Network("10.200.0.0/16"), gue_port=6081),
+            vip_filter=2,
+            directory_groups=1024,
+            has_replies=True,
+        ),
         "02000000" + "fa000000" + "ed5e000000000000"
         "00000000000000000000ffff0ac80000" + 16 * "00" + "ffff0000" + "00000000"
-        "17c1" + "0100" + "00000000" + "0200000000000000",
+        "17c1" + "0100" + "00000000" + "36000000" + "01000000" + "0200000000000000",
     ),
     "meta": (
         Meta(2, "ab" * 32, "", "cd" * 32),

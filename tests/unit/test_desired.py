@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from reconciler.desired import Rings, compile_tables
+from reconciler.directory import count_entries, count_groups
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
 from reconciler.maglev import build_ring
@@ -89,7 +90,15 @@ def test_every_row_of_a_first_apply() -> None:
     row = ServiceRow(1, 0, 251, Forwarding.NAT, Affinity.FLOW, is_shared=False)
     marker = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_shared=False)
     vip = next(iter(tables.services)).address
-    assert tables.settings == {0: Settings(250, 7, vip_filter=1 << (int(vip) & 63))}
+    assert tables.settings == {
+        0: Settings(
+            250,
+            7,
+            vip_filter=1 << (int(vip) & 63),
+            directory_groups=count_groups(count_entries(Limits(services=4, backends=8))),
+            has_replies=True,
+        )
+    }
     own = IPv4Address("198.51.100.1")
     assert tables.interfaces == {2: InterfaceRow(transmits=True, redirects=False, ipv4=own)}
     assert tables.attachments == {"eth0": Attachment(2, XdpMode.AUTO, "ab" * 32)}
