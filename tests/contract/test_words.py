@@ -31,7 +31,7 @@ INSTEAD = read_glossary()
 # Identifiers in which such a word names another thing, which has no better name.
 MEANT = {
     # An address, port and protocol: a VIP's or a backend's.
-    "endpoint": r"(?i:_*(read_)?endpoints?(_fields|_tables)?|_endpoints_per_service)|(hash|is_same|_write)_endpoint",
+    "endpoint": r"(?i:_*(read|hash|is_same|write)?_?endpoints?(_fields|_tables)?)",
     # YAML's.
     "node": r"(?i:(\w+_)?nodes?(_count)?|NodeEvent)",
     # What a slot shall lead to, a link shows to, a load asks.
