@@ -11,6 +11,9 @@ from reconciler.diagnostics import Diagnostic, split_lines
 
 MAX_BYTES = 4 * 1024 * 1024
 
+# libyaml compares every %TAG with all before it, so many of them are a file without end.
+_TAG_DIRECTIVE = re.compile(r"^%TAG\b", re.MULTILINE)
+
 # The complement of c-printable, YAML 1.2.2 section 5.1.
 _NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -27,7 +30,8 @@ def decode(data: bytes, file: str) -> str:
     """Return the file's text, without a byte order mark.
 
     Raises:
-        RefusedError: it is too large, not UTF-8, or holds characters that YAML forbids.
+        RefusedError: it is too large, not UTF-8, or holds characters that YAML forbids
+            or directives that declare tags.
     """
     if len(data) > MAX_BYTES:
         message = f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB"
@@ -40,6 +44,10 @@ def decode(data: bytes, file: str) -> str:
         message = f"character U+{ord(match.group()):04X} is not allowed in YAML"
         place = _place_after(text[: match.start()], file)
         raise RefusedError(diagnose(codes.NOT_TEXT, place, message)) from None
+    if match := _TAG_DIRECTIVE.search(text):
+        place = _place_after(text[: match.start()], file)
+        message, hint = "YAML tags are not supported", "take this line away"
+        raise RefusedError(diagnose(codes.TAG, place, message, hint))
     return text
 
 
