@@ -89,9 +89,11 @@ def _parse_nodes(
     root: nodes.Node, path: str, sha256: str, problems: list[Diagnostic]
 ) -> tuple[Config | None, list[Diagnostic]]:
     findings = list(islice(check_schema(root), MAX_PROBLEMS + 1))
-    told = {problem.source for problem in problems}
+    told = {problem.source for problem in problems if problem.is_error}
     # A value that YAML refused is null in the tree: that it is null is no news.
     refused = [f.diagnostic for f in findings if not (f.bad_path and f.diagnostic.source in told)]
+    wrong = {diagnostic.source for diagnostic in refused}
+    problems = [p for p in problems if p.is_error or p.source not in wrong]
     if not isinstance(root, nodes.Mapping) or len(findings) > MAX_PROBLEMS:
         return None, [*problems, *refused]
     nodes.prune(root, (finding.bad_path for finding in findings if finding.bad_path))

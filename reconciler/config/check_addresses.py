@@ -7,7 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from reconciler.config import codes
 from reconciler.config.draft import ServiceDraft
-from reconciler.config.nodes import Place, diagnose
+from reconciler.config.nodes import Mapping, Place, Scalar, diagnose
+from reconciler.config.values import parse_address
 from reconciler.diagnostics import Diagnostic
 from reconciler.model import IPAddress
 
@@ -23,6 +24,27 @@ def check_addresses(draft: ServiceDraft) -> Iterator[Diagnostic]:
     for backend in draft.backends:
         place = backend.place_of("address")
         yield from _check_address(backend.backend.address, "a backend", place)
+
+
+def check_address_ports(draft: ServiceDraft) -> Iterator[Diagnostic]:
+    """Yield IPv6 addresses that end like the service's port: brackets may be missing."""
+    for item in draft.backends:
+        node = item.node.get("address") if isinstance(item.node, Mapping) else item.node
+        text = str(node.value) if isinstance(node, Scalar) else ""
+        address, _, last = text.rpartition(":")
+        if last == str(draft.service.port) and _is_ipv6(address):
+            message = f"{text} is an address without a port, though it ends like one"
+            hint = f'if {last} is a port, write "[{address}]:{last}"'
+            yield diagnose(
+                codes.ADDRESS_LIKE_PORT, item.place_of("address"), message, hint, severity="warning"
+            )
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return parse_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _check_address(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from reconciler.config import check_file, check_service
-from reconciler.config.check_addresses import check_addresses
+from reconciler.config.check_addresses import check_address_ports, check_addresses
 from reconciler.config.draft import Draft, ServiceDraft
 from reconciler.diagnostics import Diagnostic
 
@@ -18,6 +18,7 @@ _OF_BACKENDS: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] = (
     check_service.check_tracking,
 )
 _OF_A_WHOLE_SERVICE: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] = (
+    check_address_ports,
     check_service.check_families,
     check_service.check_backend_ports,
     check_service.check_ring,

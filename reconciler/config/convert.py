@@ -6,6 +6,7 @@ part is left out and a service is marked, so that one mistake is not told as two
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from reconciler.config import codes
@@ -46,6 +47,8 @@ DEFAULT_DRAIN_TIMEOUT_S = 300.0
 # TCP: as long as a keepalive waits (tcp_keepalive_time, tcp(7)). UDP: an established
 # conversation's (nf_conntrack_udp_timeout_stream), longer than QUIC's usual 30 s.
 DEFAULT_FLOW_IDLE_TIMEOUT_S = {Protocol.TCP: 7200.0, Protocol.UDP: 120.0}
+
+_LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
 _DURATION_RANGES_S = {
     "resync": (1.0, 86_400.0, "1s to 24h"),
@@ -277,6 +280,8 @@ def _hint_at_address(text: str) -> str:
         return "an address with a zone can't be used"
     if "/" in text:
         return "write the address without its prefix length"
+    if _LEADING_ZERO.search(text):
+        return "write it without leading zeros: some programs take them for octal"
     if any(c.isalpha() for c in text) and ":" not in text.rpartition(":")[0]:
         return "host names are not resolved; write the address"
     return ""

@@ -16,6 +16,7 @@ _CONSTANTS: dict[str, ScalarValue] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _DECIMAL = re.compile(r"[-+]?[0-9]+")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
 _OCTAL = re.compile(r"0o[0-7]+")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -37,6 +38,11 @@ def resolve_plain(text: str) -> ScalarValue:
     if text[0] not in "+-.0123456789":
         return text
     return _resolve_number(text)
+
+
+def has_leading_zero(text: str) -> bool:
+    """Whether it is a decimal number that YAML 1.1 takes for an octal one, such as `017`."""
+    return text[:1] in "+-0" and bool(_LEADING_ZERO.fullmatch(text))
 
 
 def _resolve_number(text: str) -> ScalarValue:

@@ -59,6 +59,7 @@ class SchemaIndex:
     def __init__(self, schema: dict[str, Any]) -> None:
         self.top_keys = tuple(schema["properties"])
         self._homes = _find_homes(schema)
+        self.keys = list(self._homes)
 
     def find_homes(self, key: str) -> str:
         """Return where a key may stand, in words, or an empty string."""
@@ -121,6 +122,8 @@ def _hint_at_key(key: str, known: list[str], index: SchemaIndex) -> str:
         return f"did you mean {quote(suggestion)}?"
     if homes := index.find_homes(key):
         return f"{quote(key)} belongs in {homes}"
+    if suggestion := suggest(key, index.keys):
+        return f"did you mean {quote(suggestion)}? it belongs in {index.find_homes(suggestion)}"
     return f"known keys are {', '.join(known)}"
 
 
@@ -204,6 +207,8 @@ def _explain_malformed(violation: Violation, name: str, node: Node) -> Diagnosti
     if not is_item:
         message = f"{name} must be {article} {kind}, not {given}"
     examples = ", ".join(map(str, violation.schema.get("examples", ())))
+    if kind == "duration" and isinstance(node, Scalar) and type(node.value) is int:
+        return diagnose(codes.MALFORMED, node.place, message, f"write {node.value}s")
     hint = _RULES.get(kind) or (f"write for example {examples}" if examples else "")
     return diagnose(codes.MALFORMED, node.place, message, hint)
 

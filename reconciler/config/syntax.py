@@ -11,6 +11,9 @@ from reconciler.config.nodes import Place, diagnose
 from reconciler.diagnostics import Diagnostic, split_lines
 
 _TAB_INDENT = re.compile(r" *\t\s*[^\s#]")
+_ADDRESS_PORT = re.compile(r"\[[0-9A-Fa-f:.]+\]:[0-9]+")
+_TIGHT_KEY = re.compile(r"\s*(?:- )?(?P<key>[\w-]+):(?P<value>[^\s:].*)")
+_WORDS = re.compile(r"\s*(?:- )?(?P<key>[\w-]+) +(?P<value>[^\s#].*)")
 _QUOTE_HINT = "put quotes around the value"
 _INDENT_HINT = "check the indentation of this line against the lines above it"
 
@@ -41,6 +44,8 @@ def explain_syntax(error: yaml.YAMLError, text: str, file: str) -> Diagnostic:
     if _TAB_INDENT.match(shown):
         place = Place(file, line + 1, shown.index("\t") + 1, 1)
         return diagnose(codes.TAB, place, "a tab in the indentation", "YAML indents with spaces")
+    if diagnostic := _explain_line(error, lines, line, column, file):
+        return diagnostic
     message, hint = _translate(error)
     if shown[:column].endswith(("]", "}", '"', "'")):
         hint = "put quotes around the whole value"
@@ -48,6 +53,45 @@ def explain_syntax(error: yaml.YAMLError, text: str, file: str) -> Diagnostic:
     if start and start.line != line:
         message = f"{message} (of what starts on line {start.line + 1})"
     return diagnose(codes.SYNTAX, Place(file, line + 1, column + 1, 1), message, hint)
+
+
+def _explain_line(
+    error: yaml.YAMLError, lines: list[str], line: int, column: int, file: str
+) -> Diagnostic | None:
+    """Return what a common slip of the pen is, where the line itself shows it."""
+    shown = lines[line] if line < len(lines) else ""
+    for match in _ADDRESS_PORT.finditer(shown):
+        if match.start() <= column <= match.end():
+            place = Place(file, line + 1, match.start() + 1, match.end() - match.start())
+            message = "an IPv6 address with a port needs quotes"
+            return diagnose(codes.SYNTAX, place, message, f'write "{match.group()}"')
+    problem = getattr(error, "problem", None) or ""
+    key = getattr(error, "context_mark", None)
+    if "could not find expected ':'" in problem and key:
+        return _explain_key(lines, key.line, file)
+    if "mapping values are not allowed" in problem:
+        above = next((n for n in range(line - 1, -1, -1) if lines[n].strip()), line)
+        return _explain_key(lines, above, file)
+    return None
+
+
+def _explain_key(lines: list[str], line: int, file: str) -> Diagnostic | None:
+    """Return a diagnostic for `port:80` or `port 80`, which YAML takes for words.
+
+    It notices at the ':' of a later line.
+    """
+    shown = lines[line] if line < len(lines) else ""
+    if match := _TIGHT_KEY.fullmatch(shown):
+        place = Place(file, line + 1, match.start("value"), 1)
+        message = "a blank is missing after this ':'"
+    elif ":" not in shown and (match := _WORDS.fullmatch(shown)):
+        place = Place(file, line + 1, match.start("key") + 1, len(match["key"]))
+        message = "a ':' is missing after this key"
+    else:
+        return None
+    return diagnose(
+        codes.SYNTAX, place, message, f"write '{match['key']}: {match['value'].strip()}'"
+    )
 
 
 def _locate(error: yaml.YAMLError, lines: list[str]) -> tuple[int, int]:

@@ -15,7 +15,10 @@ _EXPECTED = {
 }
 
 # What YAML 1.1 called booleans, and people still write.
-_OLD_BOOLEANS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false"}
+_OLD_BOOLEANS = {
+    **dict.fromkeys(("yes", "on", "y"), "true"),
+    **dict.fromkeys(("no", "off", "n"), "false"),
+}
 
 
 def explain_type(expected: str | list[str], name: str, path: Path, node: Node) -> Diagnostic:
@@ -72,7 +75,21 @@ def _hint_at_scalar(types: list[str], value: ScalarValue) -> str:
 
 def _hint_at_integer(value: ScalarValue) -> str:
     if isinstance(value, str):
-        return "take the quotes away" if value.isascii() and value.isdigit() else ""
+        return _hint_at_digits(value)
     if isinstance(value, float) and value.is_integer():
         return f"write {int(value)}" if abs(value) < 1e18 else ""
+    return ""
+
+
+def _hint_at_digits(text: str) -> str:
+    if not text.isascii() or not text[:1].isdigit():
+        return ""
+    if text.isdigit():
+        return "take the quotes away"
+    if text.replace("_", "").isdigit():
+        return f"write {int(text.replace('_', ''))}"
+    if text.replace(":", "").isdigit():
+        return "it is one number; a backend's port goes behind its address, 10.0.0.11:8080"
+    if text.replace(",", "").replace("-", "").isdigit():
+        return "it is one number; list a service for each"
     return ""

@@ -14,8 +14,16 @@ from dataclasses import dataclass, field
 import yaml
 
 from reconciler.config import codes
-from reconciler.config.nodes import Mapping, Node, Place, Scalar, Sequence, diagnose
-from reconciler.config.scalars import resolve_plain
+from reconciler.config.nodes import (
+    Mapping,
+    Node,
+    Place,
+    Scalar,
+    ScalarValue,
+    Sequence,
+    diagnose,
+)
+from reconciler.config.scalars import has_leading_zero, resolve_plain
 from reconciler.config.syntax import explain_syntax
 from reconciler.config.text import RefusedError
 from reconciler.diagnostics import Diagnostic, quote
@@ -46,6 +54,7 @@ class _Builder:
     file: str
     root: Node | None = None
     problems: list[Diagnostic] = field(default_factory=list)
+    warnings: list[Diagnostic] = field(default_factory=list)
     stack: list[_Frame] = field(default_factory=list)
     node_count: int = 0
     document_count: int = 0
@@ -100,10 +109,21 @@ class _Builder:
         if not is_plain:
             return Scalar(place, text)
         try:
-            return Scalar(place, resolve_plain(text))
+            value = resolve_plain(text)
         except ValueError as error:
             self._report(codes.TOO_LARGE, place, str(error))
             return Scalar(place, None)
+        if has_leading_zero(text):
+            self._warn_of_zero(place, text, value)
+        return Scalar(place, value)
+
+    def _warn_of_zero(self, place: Place, text: str, value: ScalarValue) -> None:
+        message = f"{quote(text)} is {value}: a leading zero means nothing"
+        hint = f"write {value}; an octal number is written 0o17"
+        if len(self.warnings) < MAX_PROBLEMS:
+            self.warnings.append(
+                diagnose(codes.LEADING_ZERO, place, message, hint, severity="warning")
+            )
 
     def _refuse_tag(self, event: yaml.NodeEvent, place: Place) -> bool:
         tag = getattr(event, "tag", None)
@@ -184,7 +204,7 @@ def read_nodes(text: str, file: str) -> tuple[Node | None, list[Diagnostic]]:
 
     The root is None when the text can't be read to its end; then the problems
     say why. Otherwise what was refused is left out of the tree, or null in it,
-    and the rest can be judged. An empty document is a null scalar.
+    and the rest can be judged. An empty document is a null scalar. Warnings come last.
     """
     builder = _Builder(file)
     try:
@@ -194,7 +214,7 @@ def read_nodes(text: str, file: str) -> tuple[Node | None, list[Diagnostic]]:
     except RefusedError as refused:
         return None, [*builder.problems, refused.diagnostic]
     root = builder.root or Scalar(Place(file, 1, 1, 1), None)
-    return root, builder.problems
+    return root, [*builder.problems, *builder.warnings]
 
 
 def _read_events(text: str, file: str) -> Iterator[yaml.Event]:

@@ -210,6 +210,7 @@ def test_many_backends():
         (b"\x7fELF\x02\x01\x01\x00", codes.NOT_TEXT, 1, 1),
         (b"#" * (MAX_BYTES + 1), codes.TOO_LARGE, 1, 1),
         (b"a: [1\n", codes.SYNTAX, 1, 4),
+        (b"# a\n%TAG ! b\n--- c\n", codes.TAG, 2, 1),
     ],
 )
 def test_bytes_that_are_no_configuration(data, code, line, column):
@@ -265,6 +266,7 @@ def test_backends_that_mean_nothing(backends, expected):
         ("10.0.0.1/24", "prefix length"),
         ("fe80::1%eth0", "zone"),
         ("10.0.0.300", "write for example"),
+        ("10.0.0.010", "without leading zeros"),
     ],
 )
 def test_hint_at_address(text, part):
@@ -450,6 +452,15 @@ def test_ring_smaller_than_the_number_of_backends():
             ),
             [(codes.SHARED_BACKEND, 4, 47)],
         ),
+        ("interface: e\nport: 0017\nbackends: [1.1.1.1]\n", [(codes.LEADING_ZERO, 2, 7)]),
+        (
+            "interface: e\nport: 80\nbackends: ['2001:db8::1:80', '2001:db8::80']\n",
+            [(codes.ADDRESS_LIKE_PORT, 3, 12)],
+        ),
+        (
+            "interface: e\nport: 80\nbackends: [{address: '2001:db8::1:80'}]\n",
+            [(codes.ADDRESS_LIKE_PORT, 3, 22)],
+        ),
         (
             "interface: e\nport: 1\nring_size: 251\nbackends: [1.1.1.1, 1.1.1.2, 1.1.1.3]\n",
             [(codes.COARSE_RING, 3, 12)],
@@ -512,6 +523,10 @@ def test_alias_is_not_reported_as_a_wrong_type_too():
         (codes.UNKNOWN_KEY, 1, 1),
         (codes.ALIAS, 3, 7),
     ]
+
+
+def test_a_number_of_the_wrong_type_is_told_once():
+    assert places(SHORT + "name: 017\n") == [(codes.WRONG_TYPE, 6, 7)]
 
 
 @pytest.mark.parametrize("line", ['drain_timeout: "5s\\n"', 'name: "a\\n"', 'vip: "192.0.2.1\\n"'])

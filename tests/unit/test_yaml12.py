@@ -92,7 +92,13 @@ SYNTAX = [
     ("a: @x\n", codes.SYNTAX, 1, 4),
     ("a:\n  b: 1\n c: 2\n", codes.SYNTAX, 3, 2),
     ("- 1\na: 2\n", codes.SYNTAX, 2, 1),
-    ("- [2001:db8::1]:53\n", codes.SYNTAX, 1, 16),
+    ("- [2001:db8::1]:53\n", codes.SYNTAX, 1, 3),
+    ("a: {b: [2001:db8::1]:53}\n", codes.SYNTAX, 1, 8),
+    ("a:1\nb: 2\n", codes.SYNTAX, 1, 2),
+    ("a: 1\nb:2\nc: 3\n", codes.SYNTAX, 2, 2),
+    ("- a:1\n  b:2\n  c: 3\n", codes.SYNTAX, 2, 4),
+    ("a b\nc: 1\n", codes.SYNTAX, 1, 1),
+    ("a: 1\n\nb 2\n\nc: 3\n", codes.SYNTAX, 3, 1),
     ("%YAML 2.0\n---\na: 1\n", codes.SYNTAX, 1, 1),
 ]
 
@@ -108,7 +114,9 @@ def test_syntax_errors_have_a_place(text, code, line, column):
     ("text", "part"),
     [
         ("a:\n\tb: 1\n", "spaces"),
-        ("- [2001:db8::1]:53\n", "quotes around the whole value"),
+        ("- [2001:db8::1]:53\n", 'write "[2001:db8::1]:53"'),
+        ("a: 1\nb:2 # two\nc: 3\n", "write 'b: 2 # two'"),
+        ("a: 1\nb   2\nc: 3\n", "write 'b: 2'"),
         ('- "10.0.0.1":80\n', "quotes around the whole value"),
         ("a: b: c\n", "indentation"),
     ],
@@ -141,6 +149,24 @@ REFUSED = [
     ("a: |\n  x\n  y\n", codes.UNPRINTABLE, 1, 4),
     ("a: " + "9" * 100 + "\n", codes.TOO_LARGE, 1, 4),
 ]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("017", 17), ("-08", -8), ("00", 0), ("0", 0), ("0x0f", 15), ("0o17", 15)]
+)
+def test_a_leading_zero_is_pointed_out(text, value):
+    root, problems = read_nodes(f"a: {text}\n", "f")
+    assert to_plain(root) == {"a": value}
+    warned = [(p.code, p.severity, p.source.column) for p in problems]
+    has_zero = text not in ("0", "0x0f", "0o17")
+    assert warned == ([(codes.LEADING_ZERO, "warning", 4)] if has_zero else [])
+
+
+def test_many_leading_zeros_refuse_nothing():
+    root, problems = read_nodes("- 01\n" * (MAX_PROBLEMS + 10), "f")
+    assert root is not None
+    assert {p.severity for p in problems} == {"warning"}
+    assert len(problems) == MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(("text", "code", "line", "column"), REFUSED)
