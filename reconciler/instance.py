@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from reconciler import netlink
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs
 from reconciler.dataplane.kernel import KernelDataplane, read_program
 from reconciler.desired import Rings
 from reconciler.diagnostics import Diagnostic
+from reconciler.disruption import FlowCounts
 from reconciler.environment import Environment
 from reconciler.errors import Blocked, Degraded, NoPermission, RolledBack, XdplbError
 from reconciler.lock import hold_lock
 from reconciler.memory import Occupancy, needs_memory
-from reconciler.model import Config
-from reconciler.plan import Plan, diff
+from reconciler.model import Config, XdpMode
+from reconciler.plan import Operation, Plan, Store, diff
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
-from reconciler.tables import Tables, make_empty_tables
+from reconciler.tables import Endpoint, Tables, make_empty_tables
 
 log = logging.getLogger("xdplb")
 
 # Attaching can change what an interface can do; settled after one more look.
 _ROUNDS = 3
+# Differences that a message names; the others are counted.
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -154,12 +159,35 @@ class Instance:
             return None
         return self.dataplane.read_occupancy(observed, now_ns)
 
+    def count_flows(self, observed: Tables) -> FlowCounts:
+        """Return how many open flows are remembered, by backend id, shape (65536,)."""
+        if not needs_memory(observed):
+            return np.zeros(1 << 16, np.int64)
+        return self.dataplane.count_flows(observed, time.monotonic_ns())
+
     # --- doing ---
 
-    def reconcile(self, config: Config, *, allow_large_change: bool = False) -> Outcome:
+    def nudge_neighbours(self, tables: Tables) -> None:
+        """Have the kernel look for the backends' neighbours: XDP never asks for one."""
+        netlink.nudge_neighbours(row.address for row in tables.backends.values())
+
+    def reconcile(
+        self,
+        config: Config,
+        *,
+        allow_large_change: bool = False,
+        verify: bool = True,
+        review: Callable[[Proposal], None] | None = None,
+    ) -> Outcome:
         """Bring the kernel to the file, verify it, or put back what was.
 
         The caller holds the instance.
+
+        Args:
+            config: what the file says.
+            allow_large_change: do what the guard refuses.
+            verify: read back what was written, and compare.
+            review: looks at the proposal before anything is written, and may raise.
 
         Raises:
             Blocked: the guard refused; nothing was changed.
@@ -168,18 +196,20 @@ class Instance:
             Unavailable: an interface is missing, or pinned maps don't fit.
         """
         proposal = self.propose(config)
+        if review:
+            review(proposal)
         if proposal.objection and not allow_large_change:
             raise Blocked(
                 proposal.objection, remedy="if that is what you want: --allow-large-change"
             )
-        netlink.nudge_neighbours(row.address for row in proposal.desired.backends.values())
+        self.nudge_neighbours(proposal.desired)
         if not proposal.operations:
             self._forget_flows(proposal.observed)
             return Outcome(proposal)
         existed = self.exists()
         try:
             self.dataplane.create(config.limits)
-            writes, last_look = self._converge(proposal)
+            writes, last_look = self._converge(proposal, verify=verify)
         except XdplbError as error:
             self._roll_back(proposal.observed, existed, error)
             raise
@@ -188,25 +218,30 @@ class Instance:
             self._roll_back(proposal.observed, existed, failure)
             raise failure from error
         self.dataplane.forget_old_programs()
-        self._forget_flows(last_look.observed)
+        self._forget_flows(last_look.observed if last_look else proposal.desired)
         return Outcome(proposal, writes, last_look)
 
-    def _converge(self, proposal: Proposal) -> tuple[int, Proposal]:
+    def _converge(self, proposal: Proposal, *, verify: bool) -> tuple[int, Proposal | None]:
         """Carry out the plan and see that nothing is left to do.
 
-        Returns the number of writes and the proposal that found nothing left.
+        Returns the number of writes and the proposal that found nothing left, if it
+        was looked for.
         """
         writes = self._write(proposal.operations)
+        if not verify:
+            return writes, None
+        observed = self.dataplane.read()
+        if differences := _describe_differences(proposal.desired, observed):
+            raise XdplbError(f"read back, the kernel differs from the plan: {differences}")
         for _ in range(_ROUNDS):
-            left = self._propose(proposal.config, self.dataplane.read())
+            left = self._propose(proposal.config, observed)
             if left.changes:
                 what = ", ".join(change.address for change in left.changes)
                 raise XdplbError(f"read back, the kernel differs from the plan: {what}")
             if not left.operations:
-                if left.observed.meta != proposal.desired.meta:
-                    raise XdplbError("read back, the kernel differs from the plan: meta")
                 return writes, left
             writes += self._write(left.operations)
+            observed = self.dataplane.read()
         rest = ", ".join(map(str, left.operations))
         raise XdplbError(f"read back, the tables do not settle; left to do: {rest}")
 
@@ -245,3 +280,25 @@ class Instance:
         The caller holds the instance.
         """
         self.dataplane.remove()
+
+
+def _describe_differences(desired: Tables, observed: Tables) -> str:
+    """Return what the kernel holds otherwise than it was to be; empty if nothing."""
+    granted = {
+        name: one._replace(mode=observed.attachments[name].mode)
+        if one.mode is XdpMode.AUTO and name in observed.attachments
+        else one
+        for name, one in desired.attachments.items()
+    }
+    operations = diff(replace(desired, attachments=granted), observed)
+    shown = [_name_place(operation) for operation in operations[:_SHOWN]]
+    more = len(operations) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _name_place(operation: Operation) -> str:
+    if isinstance(operation, Store):
+        return f"{len(operation.indexes)} slots"
+    key = operation.key
+    place = f"{key.address}:{key.port}" if isinstance(key, Endpoint) else key
+    return f"{operation.table}.{place}"
