@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from reconciler.model import Source
 
 Severity: TypeAlias = Literal["error", "warning"]
+
+Paint: TypeAlias = Callable[[str, str], str]
+"""Gives a text the colour of its role: a severity, or `hint`."""
 
 # Breaks a line where libyaml does, so that its line numbers find our lines.
 _LINE_BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
@@ -61,40 +64,49 @@ def split_lines(text: str) -> list[str]:
     return _LINE_BREAK.split(text)
 
 
-def render_human(diagnostics: Iterable[Diagnostic], texts: Mapping[str, str]) -> str:
+def leave_plain(text: str, _role: str) -> str:
+    """Return the text as it is: the `Paint` of those who want no colours."""
+    return text
+
+
+def render_human(
+    diagnostics: Iterable[Diagnostic], texts: Mapping[str, str], paint: Paint = leave_plain
+) -> str:
     """Return the diagnostics as a compiler prints them.
 
     Args:
         diagnostics: printed in the order given.
         texts: the text of each file by the name it has in `Source.file`; a file
             that is not in it is shown without its lines.
+        paint: colours severities, carets and hints.
     """
     lines = {file: split_lines(text) for file, text in texts.items()}
-    return "\n".join(_render_one(diagnostic, lines) for diagnostic in diagnostics)
+    return "\n".join(_render_one(diagnostic, lines, paint) for diagnostic in diagnostics)
 
 
-def _render_one(diagnostic: Diagnostic, lines: Mapping[str, list[str]]) -> str:
+def _render_one(diagnostic: Diagnostic, lines: Mapping[str, list[str]], paint: Paint) -> str:
     source = diagnostic.source
     place = f"{source}: " if source else ""
     message = _make_printable(diagnostic.message)
-    parts = [f"{place}{diagnostic.severity}[{diagnostic.code}]: {message}"]
+    verdict = paint(f"{diagnostic.severity}[{diagnostic.code}]", diagnostic.severity)
+    parts = [f"{place}{verdict}: {message}"]
     if source and source.line <= len(lines.get(source.file, [])):
-        parts += _render_snippet(lines[source.file][source.line - 1], source, diagnostic.length)
+        line = lines[source.file][source.line - 1]
+        shown, below, carets = _render_snippet(line, source, diagnostic.length)
+        parts += [shown, below + paint(carets, diagnostic.severity)]
     if diagnostic.hint:
-        parts.append(f"  hint: {_make_printable(diagnostic.hint)}")
+        parts.append(f"  {paint('hint', 'hint')}: {_make_printable(diagnostic.hint)}")
     return "\n".join(parts)
 
 
-def _render_snippet(line: str, source: Source, length: int) -> list[str]:
+def _render_snippet(line: str, source: Source, length: int) -> tuple[str, str, str]:
+    """Return the line, what leads to the carets below it, and the carets."""
     start = max(0, source.column - 1 - _SNIPPET_WIDTH // 2) if len(line) > _SNIPPET_WIDTH else 0
     shown = _make_printable(line[start : start + _SNIPPET_WIDTH])
     before = shown[: source.column - 1 - start]
     carets = "^" * max(1, min(length, len(shown) - len(before)))
     gutter = " " * len(str(source.line))
-    return [
-        f"  {source.line} | {shown}".rstrip(),
-        f"  {gutter} | {_as_blank(before)}{carets}",
-    ]
+    return f"  {source.line} | {shown}".rstrip(), f"  {gutter} | {_as_blank(before)}", carets
 
 
 def quote(text: object) -> str:
@@ -138,8 +150,15 @@ def render_github(diagnostics: Iterable[Diagnostic]) -> str:
 
 
 def _render_command(diagnostic: Diagnostic) -> str:
-    properties = {"title": diagnostic.code}
-    if source := diagnostic.source:
+    hint = f"\nhint: {diagnostic.hint}" if diagnostic.hint else ""
+    text = diagnostic.message + hint
+    return render_annotation(diagnostic.severity, diagnostic.code, text, diagnostic.source)
+
+
+def render_annotation(level: str, title: str, text: str, source: Source | None = None) -> str:
+    """Return one workflow command: `level` is error, warning or notice."""
+    properties = {"title": title}
+    if source:
         properties = {
             "file": source.file,
             "line": str(source.line),
@@ -147,8 +166,7 @@ def _render_command(diagnostic: Diagnostic) -> str:
             **properties,
         }
     listed = ",".join(f"{key}={_escape_property(value)}" for key, value in properties.items())
-    hint = f"\nhint: {diagnostic.hint}" if diagnostic.hint else ""
-    return f"::{diagnostic.severity} {listed}::{_escape_data(diagnostic.message + hint)}"
+    return f"::{level} {listed}::{_escape_data(text)}"
 
 
 def _escape_data(text: str) -> str:

@@ -25,9 +25,13 @@ class ExitCode(enum.IntEnum):
 
 
 class XdplbError(Exception):
-    """A command can't do its job. `remedy` says what the reader can do about it."""
+    """A command can't do its job. `remedy` says what the reader can do about it.
+
+    `code` is that of docs/diagnostics.md, for what becomes of a change.
+    """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    code: ClassVar[str] = ""
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
@@ -66,15 +70,30 @@ class Blocked(XdplbError):
     """The guard refused the change; nothing was changed."""
 
     exit_code = ExitCode.BLOCKED
+    code = "XLB601"
+
+
+class Stale(Blocked):
+    """A saved plan is not what would be done now; nothing was changed."""
+
+    code = "XLB603"
+
+
+class Declined(Blocked):
+    """Whoever was asked said no; nothing was changed."""
+
+    code = "XLB604"
 
 
 class RolledBack(XdplbError):
     """The apply failed; the state before it is back and verified."""
 
     exit_code = ExitCode.ROLLED_BACK
+    code = "XLB605"
 
 
 class Degraded(XdplbError):
     """The apply failed and so did the rollback."""
 
     exit_code = ExitCode.DEGRADED
+    code = "XLB606"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from reconciler import __version__
+from reconciler.cli.color import paint
 from reconciler.errors import ExitCode, XdplbError
 
 # Verb: its help. A verb's module is imported when it is called, so that `validate`
@@ -27,6 +28,13 @@ VERBS = {
 
 class Verbs(click.Group):
     """A group whose commands are imported on demand."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a verb; an error that has an exit code ends here, where --color still holds."""
+        try:
+            return super().invoke(ctx)
+        except XdplbError as error:
+            return _report(error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
         """Return the verbs in the order of use."""
@@ -72,8 +80,6 @@ def run(arguments: list[str]) -> int:
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
-    except XdplbError as error:
-        return _report(error)
     except SystemExit:
         return ExitCode.OK  # click's way out when the reader of a pipe has gone (EPIPE)
     except Exception as error:
@@ -89,8 +95,9 @@ def _interrupted() -> int:
 def _report(error: XdplbError) -> int:
     render = getattr(error, "render", None)
     if render is not None:
-        click.echo(render(), err=True)
-    click.echo(f"xdplb: {error}", err=True)
+        click.echo(render(paint), err=True)
+    code = f" [{error.code}]" if error.code else ""
+    click.echo(f"xdplb: {error}{code}", err=True)
     return error.exit_code
 
 

@@ -49,6 +49,16 @@ pin_dir_option = click.option(
 name_option = click.option(
     "-n", "--name", metavar="NAME", help='The instance. [default: the file\'s, or "default"]'
 )
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["human", "json", "github"]),
+    default="human",
+    help="How to print it: for people, for programs, or as GitHub annotations.",
+)
+format_json_option = click.option(
+    "--json", "form", flag_value="json", help="The same as --format json."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 json_out_option = click.option(
     "--json-out",
@@ -69,6 +79,9 @@ lock_timeout_option = click.option(
     default="0s",
     show_default=True,
     help="How long to wait for another controller to let go.",
+)
+no_verify_option = click.option(
+    "--no-verify", is_flag=True, help="Do not read back what was written."
 )
 allow_large_option = click.option(
     "--allow-large-change", is_flag=True, help="Do what the safety limits refuse."

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import click
 
+from reconciler import diagnostics
 from reconciler.cli import options
-from reconciler.cli.plan_output import render_plan, to_json, write_json
-from reconciler.config_file import Loaded, load
-from reconciler.diagnostics import Diagnostic, render_human
+from reconciler.cli.color import color_option, paint
+from reconciler.cli.plan_output import render_annotations, render_plan, to_json, write_json
+from reconciler.cli.plan_report import PlanReport
+from reconciler.cli.validate import Result, print_results
+from reconciler.config import ConfigInvalid, Parsed
+from reconciler.config_file import STANDARD_INPUT, Loaded, load
+from reconciler.diagnostics import Diagnostic
 from reconciler.environment import imagine_environment
 from reconciler.errors import ExitCode
 from reconciler.model import Config
@@ -27,13 +32,14 @@ from reconciler.tables import Tables, make_empty_tables
     metavar="OLD",
     help="Compare with another file instead of the kernel; needs no root and no BCC.",
 )
-@click.option("--format", "form", type=click.Choice(["human", "json"]), default="human")
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@options.format_option
+@options.format_json_option
 @options.json_out_option
 @options.detailed_option
 @options.pin_dir_option
 @options.quiet_option
 @options.verbose_option
+@color_option
 @click.pass_context
 def plan(
     ctx: click.Context,
@@ -51,17 +57,34 @@ def plan(
     """Show what FILE would change: desired against live.
 
     Nothing is written. Exits 0 whether or not there are changes, unless
-    --detailed-exitcode is given. Says when a safety limit would refuse them.
+    --detailed-exitcode is given. Says when a safety limit would refuse them. What
+    --json-out writes is a saved plan, for `xdplb apply --plan`.
     """
-    loaded = load(options.choose_path(file, config))
-    proposal = (
-        propose_offline(loaded.config, load(against).config)
-        if against
-        else propose_live(loaded.config, pin_dir)
-    )
-    print_plan(proposal, loaded, form, json_out, against, quiet=quiet)
-    if detailed_exitcode and not proposal.is_in_sync:
+    path = options.choose_path(file, config)
+    if path == against == STANDARD_INPUT:
+        raise click.UsageError("standard input can't be both files")
+    try:
+        loaded = load(path)
+        report = (
+            compare_files(loaded, load(against), against)
+            if against
+            else compare_live(loaded, pin_dir)
+        )
+    except ConfigInvalid as error:
+        if form == "human":
+            raise
+        print_results([Result(error.path, Parsed(None, error.diagnostics))], form, quiet)
+        ctx.exit(ExitCode.CONFIG)
+    if json_out:
+        write_json(to_json(report), json_out)
+    print_plan(report, loaded, form, quiet=quiet)
+    if detailed_exitcode and not report.proposal.is_in_sync:
         ctx.exit(ExitCode.CHANGES)
+
+
+def compare_files(loaded: Loaded, old: Loaded, against: str) -> PlanReport:
+    """Compare a file with the one before it."""
+    return PlanReport(propose_offline(loaded.config, old.config), loaded.warnings, against=against)
 
 
 def propose_offline(config: Config, old: Config) -> Proposal:
@@ -77,37 +100,29 @@ def compile_offline(config: Config, ring_slots: int = 0) -> Tables:
     return propose(config, imagine_environment(config), empty, now_ns=0).desired
 
 
-def propose_live(config: Config, pin_dir: Path | None) -> Proposal:
+def compare_live(loaded: Loaded, pin_dir: Path | None) -> PlanReport:
     """Compare a file with the kernel."""
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
-    return Instance(config.name, pin_dir).propose(config)
+    instance = Instance(loaded.config.name, pin_dir)
+    proposal = instance.propose(loaded.config)
+    remembered = instance.count_flows(proposal.observed)
+    return PlanReport(proposal, (*loaded.warnings, *proposal.advice), remembered)
 
 
-def print_plan(
-    proposal: Proposal,
-    loaded: Loaded,
-    form: str,
-    json_out: Path | None,
-    against: str | None,
-    *,
-    quiet: bool,
-) -> None:
+def print_plan(report: PlanReport, loaded: Loaded, form: str, *, quiet: bool) -> None:
     """Print a plan: the document on standard output, warnings on standard error."""
-    warnings = (*loaded.warnings, *proposal.advice)
-    document = to_json(proposal, warnings)
-    if json_out:
-        write_json(document, json_out)
     if form == "json":
-        click.echo(json.dumps(document, indent=2))
-        return
-    if quiet:
-        return
-    print_warnings(warnings, loaded)
-    click.echo(render_plan(proposal, against))
+        click.echo(json.dumps(to_json(report), indent=2))
+    elif form == "github":
+        click.echo(render_annotations(report))
+    elif not quiet:
+        print_warnings(report.warnings, loaded)
+        click.echo(render_plan(report, paint))
 
 
 def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:
     """Print warnings about a file on standard error."""
     if warnings:
-        click.echo(render_human(warnings, {loaded.config.path: loaded.text}), err=True)
+        texts = {loaded.config.path: loaded.text}
+        click.echo(diagnostics.render_human(warnings, texts, paint), err=True)

@@ -1,4 +1,4 @@
-"""A proposal in words and in JSON."""
+"""A plan in words, in JSON, and as GitHub annotations."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from reconciler.cli.plan_report import PlanReport, describe_disruption
 from reconciler.config_file import STANDARD_INPUT_NAME
-from reconciler.diagnostics import Diagnostic
+from reconciler.diagnostics import Paint, leave_plain, render_annotation, render_github
 from reconciler.diagnostics import to_json as diagnostics_to_json
-from reconciler.errors import NoInput
+from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
+from reconciler.errors import Blocked, NoInput
+from reconciler.model import Protocol
 from reconciler.proposal import Change, Proposal, RingChange
 
 FORMAT_VERSION = "1.0"
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
 
 
-def to_json(proposal: Proposal, warnings: Sequence[Diagnostic] = ()) -> dict[str, Any]:
+# --- for programs ---
+
+
+def to_json(report: PlanReport) -> dict[str, Any]:
     """Return the document of a plan; its keys keep their meaning within a major version."""
+    proposal = report.proposal
     config, observed = proposal.config, proposal.observed
     return {
         "format_version": FORMAT_VERSION,
@@ -42,8 +49,10 @@ def to_json(proposal: Proposal, warnings: Sequence[Diagnostic] = ()) -> dict[str
             for ring in proposal.rings
         ],
         "guard": {"blocked": proposal.objection is not None, "reason": proposal.objection},
-        "diagnostics": diagnostics_to_json(warnings),
+        "diagnostics": diagnostics_to_json(report.diagnostics),
         "summary": summarise(proposal.changes),
+        "connections": [_disruption_to_json(one) for one in report.disruptions],
+        "against": report.against,
     }
 
 
@@ -61,6 +70,19 @@ def _change_to_json(change: Change) -> dict[str, Any]:
         source = change.source
         document["source"] = {"file": source.file, "line": source.line, "column": source.column}
     return document
+
+
+def _disruption_to_json(one: Disruption) -> dict[str, Any]:
+    return {
+        "service": one.service,
+        "protocol": one.protocol.name.lower(),
+        "broken_percent": round(100 * one.broken_share, 2),
+        "causes": list(one.causes),
+        "ending": [
+            {"backend": e.backend, "within_s": e.within_s, "remembered": e.remembered}
+            for e in one.endings
+        ],
+    }
 
 
 def summarise(changes: Iterable[Change]) -> dict[str, int]:
@@ -85,11 +107,29 @@ def write_json(document: dict[str, Any], path: Path) -> None:
         raise NoInput(message, remedy="name a file in a folder that is there") from None
 
 
-def render_plan(proposal: Proposal, against: str | None = None) -> str:
-    """Return the plan for people: a line a resource, then what moves.
+# --- for GitHub ---
 
-    `against` is the file it was compared with, if not with the kernel.
+
+def render_annotations(report: PlanReport) -> str:
+    """Return workflow commands: what speaks against the plan, its sum, and each change.
+
+    GitHub shows the first few of a kind, and those that have a place beside it.
     """
+    lines = [render_github([one]) for one in report.diagnostics]
+    if not report.proposal.is_in_sync:
+        lines.append(render_annotation("notice", "plan", "\n".join(_render_figures(report))))
+    for change in report.proposal.changes:
+        text = f"{_SIGNS[change.action]} {change.address}  {_describe(change)}".rstrip()
+        lines.append(render_annotation("notice", "plan", text, change.source))
+    return "\n".join(lines)
+
+
+# --- for people ---
+
+
+def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
+    """Return the plan for people: a line a resource, then what moves and what breaks."""
+    proposal, against = report.proposal, report.against
     if proposal.is_in_sync and against:
         return f"no changes: {_file(proposal)} asks for what {against} asks for"
     if proposal.is_in_sync:
@@ -97,10 +137,11 @@ def render_plan(proposal: Proposal, against: str | None = None) -> str:
         return f"in sync: the kernel does what {_file(proposal)} says (generation {generation})"
     other = against or f"instance {proposal.config.name}"
     lines = [f"{_file(proposal)} against {other}:", ""]
-    lines += _render_changes(proposal.changes)
-    lines += ["", *(_render_ring(ring) for ring in proposal.rings), _render_summary(proposal)]
+    lines += _render_sections(proposal.changes, paint)
+    lines += ["", *_render_figures(report, paint)]
     if proposal.objection:
-        lines.append(f"blocked: {proposal.objection}")
+        blocked = paint("blocked", "error")
+        lines.append(f"{blocked}: {proposal.objection} [{Blocked.code}]")
     return "\n".join(lines)
 
 
@@ -109,14 +150,40 @@ def _file(proposal: Proposal) -> str:
     return "standard input" if path == STANDARD_INPUT_NAME else path
 
 
-def _render_changes(changes: Sequence[Change]) -> Iterator[str]:
-    width = max(len(change.address) for change in changes)
+def _render_sections(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
+    drift = [change for change in changes if change.reason == "drift"]
+    meant = [change for change in changes if change.reason != "drift"]
+    yield from _render_changes(meant, paint)
+    if drift:
+        yield from ([""] if meant else [])
+        yield "drift: the kernel is not as it was left; this puts it back"
+        yield from _render_changes(drift, paint)
+
+
+def _render_changes(changes: Sequence[Change], paint: Paint) -> Iterator[str]:
+    """Yield aligned lines: sign and address, what changes, slots, place."""
+    address_width = max((len(change.address) for change in changes), default=0)
+    # What has no slots may be as long as it is: nothing stands to its right but its place.
+    with_slots = [change for change in changes if change.slots is not None]
+    attribute_width = max((len(_describe_attributes(c)) for c in with_slots), default=0)
+    slot_width = max((len(_describe_slots(c)) for c in with_slots), default=0)
     for change in changes:
-        text = f"  {_SIGNS[change.action]} {change.address:<{width}}  {_describe(change)}"
-        yield text.rstrip()
+        columns = (
+            f"{change.address:<{address_width}}",
+            f"{_describe_attributes(change):<{attribute_width}}",
+            f"{_describe_slots(change):<{slot_width}}",
+            _describe_place(change),
+        )
+        sign = paint(_SIGNS[change.action], change.action)
+        yield f"  {sign} {'  '.join(filter(None, columns))}".rstrip()
 
 
 def _describe(change: Change) -> str:
+    words = (_describe_attributes(change), _describe_slots(change))
+    return "  ".join(filter(None, words))
+
+
+def _describe_attributes(change: Change) -> str:
     words = []
     if change.action == "update":
         words += [
@@ -125,13 +192,17 @@ def _describe(change: Change) -> str:
         ]
     elif change.action == "create":
         words += [f"{key} {_text(value)}" for key, value in _headline(change.after)]
-    if change.slots is not None:
-        words.append(f"slots {change.slots[0]} -> {change.slots[1]}")
-    if change.reason != "config":
+    if change.reason not in ("config", "drift"):
         words.append(f"({change.reason})")
-    if change.source is not None:
-        words.append(f"[{change.source.file}:{change.source.line}]")
     return "  ".join(words)
+
+
+def _describe_slots(change: Change) -> str:
+    return f"slots {change.slots[0]} -> {change.slots[1]}" if change.slots is not None else ""
+
+
+def _describe_place(change: Change) -> str:
+    return f"[{change.source.file}:{change.source.line}]" if change.source is not None else ""
 
 
 def _headline(attributes: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -144,16 +215,23 @@ def _text(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def _render_figures(report: PlanReport, paint: Paint = leave_plain) -> Iterator[str]:
+    proposal = report.proposal
+    yield from (_render_ring(ring) for ring in proposal.rings)
+    for one in report.disruptions:
+        text = describe_disruption(one)
+        if one.broken_share and one.protocol is Protocol.TCP:
+            text = paint(f"{text} [{BREAKS_CONNECTIONS}]", "warning")
+        yield text
+    counts = summarise(proposal.changes)
+    yield "plan: {add} to add, {change} to change, {remove} to remove, {drift} drifted".format(
+        **counts
+    )
+
+
 def _render_ring(ring: RingChange) -> str:
     moved, least = (100 * n / ring.size for n in (ring.slots_moved, ring.slots_moved_min))
     return (
         f"ring of {ring.service}: moves {ring.slots_moved} of {ring.size} slots ({moved:.2f} %),"
         f" least possible {ring.slots_moved_min} ({least:.2f} %)"
-    )
-
-
-def _render_summary(proposal: Proposal) -> str:
-    counts = summarise(proposal.changes)
-    return "plan: {add} to add, {change} to change, {remove} to remove, {drift} drifted".format(
-        **counts
     )

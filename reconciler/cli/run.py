@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from reconciler.cli import options
+from reconciler.cli.color import color_option
+from reconciler.cli.one_pass import OnePass, PassOptions
 from reconciler.cli.plan import print_warnings
-from reconciler.cli.plan_output import render_plan, to_json, write_json
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
 from reconciler.errors import ExitCode
-from reconciler.status import Attempt, ControllerStatus, write_status
-
-if TYPE_CHECKING:
-    from reconciler.instance import Outcome
 
 
 @click.command()
@@ -30,10 +25,12 @@ if TYPE_CHECKING:
 @options.json_out_option
 @options.detailed_option
 @options.allow_large_option
+@options.no_verify_option
 @options.lock_timeout_option
 @options.pin_dir_option
 @options.quiet_option
 @options.verbose_option
+@color_option
 @click.pass_context
 def run(ctx: click.Context, /, **flags: Any) -> None:
     """Be the controller: watch the file and keep the kernel to it.
@@ -53,45 +50,8 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
 
 def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:
     """Make one pass and print what it did; return the exit code."""
-    from reconciler.instance import Instance, Outcome  # noqa: PLC0415  (BCC: only where needed)
-
-    instance = Instance(loaded.config.name, flags["pin_dir"])
-    if flags["dry_run"]:
-        outcome = Outcome(instance.propose(loaded.config))
-    else:
-        with instance.held(timeout_s=flags["lock_timeout"]):
-            outcome = instance.reconcile(
-                loaded.config, allow_large_change=flags["allow_large_change"]
-            )
-            tell_outcome(loaded, outcome)
-    warnings = (*loaded.warnings, *outcome.advice)
-    document = to_json(outcome.proposal, warnings)
-    document |= {"applied": outcome.is_changed, "writes": outcome.writes}
-    if flags["json_out"]:
-        write_json(document, flags["json_out"])
-    if flags["as_json"]:
-        click.echo(json.dumps(document, indent=2))
-    elif not flags["quiet"]:
-        print_warnings(warnings, loaded)
-        click.echo(render_plan(outcome.proposal))
-        if outcome.is_changed:
-            click.echo(f"applied and verified: generation {outcome.proposal.desired.generation}")
-    if flags["dry_run"] and outcome.proposal.objection and not flags["allow_large_change"]:
-        return ExitCode.BLOCKED
-    has_changes = bool(outcome.proposal.changes)
-    return ExitCode.CHANGES if flags["detailed_exitcode"] and has_changes else ExitCode.OK
-
-
-def tell_outcome(loaded: Loaded, outcome: Outcome) -> None:
-    """Leave an account for `xdplb status`."""
-    from reconciler.loop import describe_outcome  # noqa: PLC0415
-
-    attempt = Attempt(describe_outcome(outcome), time.time(), loaded.config.sha256)
-    status = ControllerStatus(os.getpid(), loaded.config.path, attempt, attempt)
-    try:
-        write_status(loaded.config.name, status)
-    except OSError as error:
-        click.echo(f"xdplb: status.json is not written: {error}", err=True)
+    one = OnePass(loaded, PassOptions.read(flags))
+    return one.preview() if flags["dry_run"] else one.apply()
 
 
 def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:

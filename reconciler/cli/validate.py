@@ -10,6 +10,7 @@ import click
 
 from reconciler import diagnostics
 from reconciler.cli import options
+from reconciler.cli.color import color_option, paint
 from reconciler.config import Parsed, codes, parse
 from reconciler.config.text import decode_leniently
 from reconciler.config_file import default_config_path, name_config, read_config
@@ -32,16 +33,11 @@ class Result:
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE or -]...")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["human", "json", "github"]),
-    default="human",
-    help="How to print what is found: for people, for programs, or as GitHub annotations.",
-)
-@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+@options.format_option
+@options.format_json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing about valid files.")
 @options.verbose_option
+@color_option
 @click.pass_context
 def validate(
     ctx: click.Context,
@@ -99,7 +95,7 @@ def _print_human(result: Result) -> None:
         click.echo(f"xdplb: {result.missing}", err=True)
     elif result.parsed.diagnostics:
         texts = {result.path: result.text}
-        click.echo(diagnostics.render_human(result.parsed.diagnostics, texts), err=True)
+        click.echo(diagnostics.render_human(result.parsed.diagnostics, texts, paint), err=True)
 
 
 def _print_github(result: Result) -> None:

@@ -21,7 +21,13 @@ from reconciler.config.later import refuse_later_features
 from reconciler.config.schema import check_schema
 from reconciler.config.text import RefusedError, decode
 from reconciler.config.yaml12 import MAX_PROBLEMS, read_nodes
-from reconciler.diagnostics import Diagnostic, render_human, sort_by_place
+from reconciler.diagnostics import (
+    Diagnostic,
+    Paint,
+    leave_plain,
+    render_human,
+    sort_by_place,
+)
 from reconciler.errors import ExitCode, XdplbError
 from reconciler.model import Config, Source
 
@@ -46,12 +52,13 @@ class ConfigInvalid(XdplbError):
     ) -> None:
         count = sum(diagnostic.is_error for diagnostic in diagnostics)
         super().__init__(f"{path} is not valid: {count} error{'s' if count != 1 else ''}")
+        self.path = path
         self.diagnostics = diagnostics
         self.texts = texts
 
-    def render(self) -> str:
+    def render(self, paint: Paint = leave_plain) -> str:
         """Return the diagnostics as a compiler prints them."""
-        return render_human(self.diagnostics, self.texts)
+        return render_human(self.diagnostics, self.texts, paint)
 
 
 def parse(data: bytes, path: str) -> Parsed:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -133,7 +136,8 @@ def test_every_error_has_its_code_and_says_what_to_do(
 
     monkeypatch.setattr("reconciler.cli.plan.propose_offline", fail)
     assert run(["plan", "--against", "old.yaml"]) == code
-    assert capsys.readouterr() == ("", "xdplb: it is so; do this\n")
+    suffix = f" [{error.code}]" if error.code else ""
+    assert capsys.readouterr() == ("", f"xdplb: it is so; do this{suffix}\n")
 
 
 def test_a_file_that_is_not_valid_is_shown_as_a_compiler_does(
@@ -297,25 +301,28 @@ def test_the_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
         "lb.yaml against old.yaml:\n"
         "\n"
         "  + service.web.backend.10.0.0.3:80  address 10.0.0.3  port 80  weight 100"
-        "  slots 0 -> 26215  [lb.yaml:9]\n"
-        "  ~ service.web.backend.web-2        weight 100 -> 50"
+        "  slots 0 -> 26215      [lb.yaml:9]\n"
+        "  ~ service.web.backend.web-2        weight 100 -> 50                     "
         "  slots 32768 -> 13107  [lb.yaml:8]\n"
         "\n"
         "ring of web: moves 30477 of 65537 slots (46.50 %), least possible 26215 (40.00 %)\n"
+        "connections of web: none broken\n"
         "plan: 1 to add, 1 to change, 0 to remove, 0 drifted\n"
     )
 
 
 def test_the_plan_backwards(capsys: pytest.CaptureFixture[str]) -> None:
     run(["plan", "old.yaml", "--against", "lb.yaml"])
-    assert "  - service.web.backend.10.0.0.3:80  slots 26215 -> 0\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert re.search(r"^  - service\.web\.backend\.10\.0\.0\.3:80 +slots 26215 -> 0$", out, re.M)
+    assert "none broken; those on 10.0.0.3:80 have 5m to end\n" in out
 
 
 def test_a_plan_that_is_refused_says_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "seed.yaml").write_text("hash_seed: 1\n" + OLD)
     run(["plan", "seed.yaml", "--against", "old.yaml"])
     assert capsys.readouterr().out.splitlines()[-1] == (
-        "blocked: the hash seed changes (hash_seed, or name): every flow would move"
+        "blocked: the hash seed changes (hash_seed, or name): every flow would move [XLB601]"
     )
 
 
@@ -347,7 +354,7 @@ def test_the_plan_for_programs(capsys: pytest.CaptureFixture[str], flag: list[st
     # Stable order, part of the public contract.
     assert list(document) == [
         *("format_version", "kind", "config", "live", "in_sync", "changes", "rings", "guard"),
-        *("diagnostics", "summary"),
+        *("diagnostics", "summary", "connections", "against"),
     ]
     assert (document["format_version"], document["kind"]) == ("1.0", "xdplb.plan")
     assert list(document["config"]) == ["path", "sha256"]
@@ -374,6 +381,115 @@ def test_the_plan_for_programs(capsys: pytest.CaptureFixture[str], flag: list[st
     assert document["guard"] == {"blocked": False, "reason": None}
     assert document["diagnostics"] == []
     assert document["summary"] == {"add": 1, "change": 1, "remove": 0, "drift": 0}
+    assert document["connections"] == [
+        {"service": "web", "protocol": "tcp", "broken_percent": 0.0, "causes": [], "ending": []}
+    ]
+    assert document["against"] == "old.yaml"
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", ["plan.json", "plan.txt", "plan.github"])
+def test_a_plan_is_printed_as_it_always_was(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The whole of it, byte for byte: to change it is to change the contract."""
+    (tmp_path / "seed.yaml").write_text("hash_seed: 1\n" + NEW.replace("10.0.0.1}", "127.0.0.1}"))
+    form = {"plan.json": "json", "plan.txt": "human", "plan.github": "github"}[name]
+    assert run(["plan", "seed.yaml", "--against", "old.yaml", "--format", form]) == 0
+    assert capsys.readouterr().out == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("form", ["json", "github"])
+def test_an_invalid_file_is_told_in_the_form_that_was_asked_for(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["plan", "bad.yaml", "--against", "old.yaml", "--format", form]) == 78
+    out, err = capsys.readouterr()
+    assert err == ""
+    if form == "github":
+        assert out.startswith("::error file=bad.yaml,line=5,col=5,title=XLB201::unknown key 'prot'")
+        return
+    document = json.loads(out)
+    assert (document["kind"], document["valid"]) == ("xdplb.validation", False)
+    assert [one["code"] for one in document["diagnostics"]] == ["XLB201"]
+
+
+def test_standard_input_is_one_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["plan", "-", "--against", "-"]) == ExitCode.USAGE
+    assert "can't be both" in capsys.readouterr().err
+
+
+def test_the_plan_of_standard_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Input(NEW))
+    assert run(["plan", "-", "--against", "old.yaml"]) == 0
+    assert capsys.readouterr().out.startswith("standard input against old.yaml:\n")
+
+
+def test_planning_offline_reaches_for_no_kernel() -> None:
+    """In a process that can import no kernel library at all."""
+    script = """
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"bcc", "pyroute2", "watchdog"}:
+            raise ImportError(f"{name} is not to be imported")
+
+sys.meta_path.insert(0, Nowhere())
+from reconciler.cli.main import main
+main(["plan", "--against", "old.yaml", "--detailed-exitcode"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.CHANGES, b"")
+
+
+# --- colours ---
+
+
+@pytest.mark.parametrize(
+    ("words", "is_colored"),
+    [
+        ("NO_COLOR= --color always", True),
+        ("NO_COLOR=1 --color always", True),
+        ("NO_COLOR= --color never", False),
+        ("NO_COLOR= --color auto", False),
+        ("NO_COLOR=", False),
+        ("NO_COLOR=1", False),
+    ],
+)
+@pytest.mark.parametrize("verb", ["validate bad.yaml", "plan --against old.yaml", "plan bad.yaml"])
+def test_colors(
+    verb: str,
+    words: str,
+    is_colored: bool,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    variable, *flags = words.split()
+    monkeypatch.setenv(*variable.split("="))
+    run([*verb.split(), *flags])
+    assert ("\x1b[" in "".join(capsys.readouterr())) == is_colored
+
+
+@pytest.mark.parametrize(("variable", "is_colored"), [("", True), ("1", False)])
+def test_colors_on_a_terminal(variable: str, is_colored: bool) -> None:
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "NO_COLOR": variable}
+    script = "from reconciler.cli.main import main; main(['plan', '--against', 'old.yaml'])"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=theirs, env=environment
+    ) as process:
+        assert process.wait() == 0
+    os.close(theirs)
+    with open(ours, "rb", buffering=0) as terminal:
+        assert (b"\x1b[" in terminal.read(65536)) == is_colored
+
+
+# --- warnings and what can't be written ---
 
 
 def test_warnings_go_to_standard_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -385,7 +501,7 @@ def test_warnings_go_to_standard_error(capsys: pytest.CaptureFixture[str], tmp_p
     run(["plan", "warned.yaml", "--against", "old.yaml", "--json"])
     out, err = capsys.readouterr()
     assert err == ""
-    assert [one["code"] for one in json.loads(out)["diagnostics"]] == ["XLB403"]
+    assert [one["code"] for one in json.loads(out)["diagnostics"]] == ["XLB403", "XLB602"]
 
 
 def test_a_document_that_can_not_be_written_says_what_to_do(

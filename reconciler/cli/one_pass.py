@@ -1,0 +1,169 @@
+"""One pass of the controller, as `apply` and `run --once` make it, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reconciler.cli.color import paint
+from reconciler.cli.plan import print_warnings
+from reconciler.cli.plan_output import render_plan, to_json, write_json
+from reconciler.cli.plan_report import PlanReport
+from reconciler.config_file import Loaded
+from reconciler.diagnostics import Diagnostic
+from reconciler.diagnostics import to_json as diagnostics_to_json
+from reconciler.errors import Blocked, Degraded, ExitCode, RolledBack, XdplbError
+from reconciler.status import Attempt, ControllerStatus, write_status
+
+if TYPE_CHECKING:
+    from reconciler.instance import Instance, Outcome
+    from reconciler.proposal import Proposal
+
+# What becomes of a plan that was made, and is told in its document.
+_FATES = (Blocked, RolledBack, Degraded)
+
+
+@dataclass(frozen=True)
+class PassOptions:
+    """How one pass is made and told. `asks` is called before anything is written."""
+
+    allow_large_change: bool = False
+    verify: bool = True
+    lock_timeout_s: float = 0.0
+    pin_dir: Path | None = None
+    as_json: bool = False
+    json_out: Path | None = None
+    quiet: bool = False
+    detailed_exitcode: bool = False
+    asks: Callable[[PlanReport], None] | None = None
+
+    @classmethod
+    def read(
+        cls, flags: dict[str, Any], asks: Callable[[PlanReport], None] | None = None
+    ) -> PassOptions:
+        """Return what a command line says."""
+        return cls(
+            allow_large_change=flags["allow_large_change"],
+            verify=not flags["no_verify"],
+            lock_timeout_s=flags["lock_timeout"],
+            pin_dir=flags["pin_dir"],
+            as_json=flags["as_json"],
+            json_out=flags["json_out"],
+            quiet=flags["quiet"],
+            detailed_exitcode=flags["detailed_exitcode"],
+            asks=asks,
+        )
+
+
+class OnePass:
+    """Brings the kernel to a file once, and tells what it did."""
+
+    def __init__(self, loaded: Loaded, options: PassOptions) -> None:
+        from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
+
+        self.loaded, self.options = loaded, options
+        self.instance: Instance = Instance(loaded.config.name, options.pin_dir)
+        self.report: PlanReport | None = None
+
+    def preview(self) -> ExitCode:
+        """Show what `apply` would do; write nothing."""
+        proposal = self.instance.propose(self.loaded.config)
+        self._show(proposal)
+        self._print_document(proposal.advice, is_changed=False, writes=0)
+        if proposal.objection and not self.options.allow_large_change:
+            return ExitCode.BLOCKED
+        return self._choose_exit_code()
+
+    def apply(self) -> ExitCode:
+        """Plan, guard, write, verify; or put back what was.
+
+        Raises:
+            XdplbError: as `Instance.reconcile`. What was planned has been told by then.
+        """
+        try:
+            with self.instance.held(timeout_s=self.options.lock_timeout_s):
+                outcome = self.instance.reconcile(
+                    self.loaded.config,
+                    allow_large_change=self.options.allow_large_change,
+                    verify=self.options.verify,
+                    review=self._review,
+                )
+                self._leave_account(outcome)
+        except _FATES as error:
+            self._print_document((), is_changed=False, writes=0, error=error)
+            raise
+        self._print_document(outcome.advice, is_changed=outcome.is_changed, writes=outcome.writes)
+        self._print_outcome(outcome)
+        return self._choose_exit_code()
+
+    def _review(self, proposal: Proposal) -> None:
+        report = self._show(proposal)
+        if self.options.asks:
+            self.options.asks(report)
+
+    def _show(self, proposal: Proposal) -> PlanReport:
+        warnings = (*self.loaded.warnings, *proposal.advice)
+        remembered = self.instance.count_flows(proposal.observed)
+        self.report = PlanReport(proposal, warnings, remembered)
+        if not self.options.quiet:
+            if not self.options.as_json:
+                print_warnings(warnings, self.loaded)
+            # Data on standard output, words on standard error.
+            if not self.options.as_json or self.options.asks:
+                click.echo(render_plan(self.report, paint), err=self.options.as_json)
+        return self.report
+
+    def _print_document(
+        self,
+        advice: tuple[Diagnostic, ...],
+        *,
+        is_changed: bool,
+        writes: int,
+        error: XdplbError | None = None,
+    ) -> None:
+        if self.report is None or not (self.options.as_json or self.options.json_out):
+            return
+        report = self.report
+        if error is None:  # what the machine is like is known best afterwards
+            warnings = (*self.loaded.warnings, *advice)
+            report = PlanReport(report.proposal, warnings, report.remembered)
+        document = to_json(report) | {"applied": is_changed, "writes": writes}
+        if error is not None and error.code != Blocked.code:
+            told = Diagnostic(error.code, "error", error.message, hint=error.remedy)
+            document["diagnostics"] += diagnostics_to_json([told])
+        if self.options.json_out:
+            write_json(document, self.options.json_out)
+        if self.options.as_json:
+            click.echo(json.dumps(document, indent=2))
+
+    def _print_outcome(self, outcome: Outcome) -> None:
+        if self.options.as_json or self.options.quiet or not outcome.is_changed:
+            return
+        print_warnings([a for a in outcome.advice if a not in outcome.proposal.advice], self.loaded)
+        done = "applied and verified" if self.options.verify else "applied, not verified"
+        generation = outcome.proposal.desired.generation
+        click.echo(f"{paint(done, 'good')}: generation {generation}")
+
+    def _choose_exit_code(self) -> ExitCode:
+        has_changes = self.report is not None and bool(self.report.proposal.changes)
+        is_told = self.options.detailed_exitcode and has_changes
+        return ExitCode.CHANGES if is_told else ExitCode.OK
+
+    def _leave_account(self, outcome: Outcome) -> None:
+        """Leave an account for `xdplb status`."""
+        from reconciler.loop import describe_outcome  # noqa: PLC0415
+
+        config = self.loaded.config
+        attempt = Attempt(describe_outcome(outcome), time.time(), config.sha256)
+        account = ControllerStatus(os.getpid(), config.path, attempt, attempt)
+        try:
+            write_status(config.name, account)
+        except OSError as error:
+            click.echo(f"xdplb: status.json is not written: {error}", err=True)
