@@ -18,6 +18,7 @@ from reconciler.errors import ExitCode, XdplbError
 VERBS = {
     "validate": "Check configuration files; needs no kernel and no root.",
     "plan": "Show what the file would change, and how many slots would move.",
+    "apply": "Bring the kernel to the file, once, after a look at the plan.",
     "run": "Be the controller: watch the file and keep the kernel to it.",
     "status": "Show services, backends, verdicts and the last reload.",
     "lookup": "Show which slot and backend a client gets.",
