@@ -18,7 +18,14 @@ from reconciler.desired import Rings
 from reconciler.diagnostics import Diagnostic
 from reconciler.disruption import FlowCounts
 from reconciler.environment import Environment
-from reconciler.errors import Blocked, Degraded, NoPermission, RolledBack, XdplbError
+from reconciler.errors import (
+    Blocked,
+    Degraded,
+    ExitCode,
+    NoPermission,
+    RolledBack,
+    XdplbError,
+)
 from reconciler.lock import hold_lock
 from reconciler.memory import Occupancy, needs_memory
 from reconciler.model import Config, XdpMode
@@ -258,13 +265,17 @@ class Instance:
         self._has_memory = needs
 
     def _roll_back(self, before: Tables, existed: bool, error: XdplbError) -> None:
-        """Put back what stood before; raise what the caller shall see."""
+        """Put back what stood before; raise what the caller shall see.
+
+        Returns where nothing stood before and the error says itself what is lacking here.
+        """
+        remaining: Plan = ()
         try:
-            if not existed:
+            if existed:
+                self._write(diff(before, self.dataplane.read()))
+                remaining = diff(before, self.dataplane.read())
+            else:
                 self.dataplane.remove()
-                return
-            self._write(diff(before, self.dataplane.read()))
-            remaining = diff(before, self.dataplane.read())
         except (XdplbError, OSError) as second:
             raise Degraded(
                 f"{error.message}; putting the state before it back failed too: {second}",
@@ -272,7 +283,10 @@ class Instance:
             ) from error
         if remaining:
             raise Degraded(f"{error.message}; the state before it is not wholly back") from error
-        raise RolledBack(f"{error.message}; the state before it is back") from error
+        if existed:
+            raise RolledBack(f"{error.message}; the state before it is back") from error
+        if error.exit_code is ExitCode.FAILED:
+            raise RolledBack(f"{error.message}; nothing of it is left") from error
 
     def detach(self) -> None:
         """Take the program off the interfaces and remove every pin.
