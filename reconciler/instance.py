@@ -284,9 +284,11 @@ class Instance:
         if remaining:
             raise Degraded(f"{error.message}; the state before it is not wholly back") from error
         if existed:
-            raise RolledBack(f"{error.message}; the state before it is back") from error
+            message = f"{error.message}; the state before it is back"
+            raise RolledBack(message, remedy=error.remedy) from error
         if error.exit_code is ExitCode.FAILED:
-            raise RolledBack(f"{error.message}; nothing of it is left") from error
+            message = f"{error.message}; nothing of it is left"
+            raise RolledBack(message, remedy=error.remedy) from error
 
     def detach(self) -> None:
         """Take the program off the interfaces and remove every pin.

@@ -65,11 +65,7 @@ def plan(
         raise click.UsageError("standard input can't be both files")
     try:
         loaded = load(path)
-        report = (
-            compare_files(loaded, load(against), against)
-            if against
-            else compare_live(loaded, pin_dir)
-        )
+        report = compare_files(loaded, load(against)) if against else compare_live(loaded, pin_dir)
     except ConfigInvalid as error:
         if form == "human":
             raise
@@ -82,9 +78,10 @@ def plan(
         ctx.exit(ExitCode.CHANGES)
 
 
-def compare_files(loaded: Loaded, old: Loaded, against: str) -> PlanReport:
+def compare_files(loaded: Loaded, old: Loaded) -> PlanReport:
     """Compare a file with the one before it."""
-    return PlanReport(propose_offline(loaded.config, old.config), loaded.warnings, against=against)
+    proposal = propose_offline(loaded.config, old.config)
+    return PlanReport(proposal, loaded.warnings, against=old.config.path)
 
 
 def propose_offline(config: Config, old: Config) -> Proposal:

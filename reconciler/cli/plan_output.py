@@ -14,7 +14,7 @@ from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
 from reconciler.errors import Blocked, NoInput
 from reconciler.model import Protocol
-from reconciler.proposal import Change, Proposal, RingChange
+from reconciler.proposal import Change, RingChange
 
 FORMAT_VERSION = "1.0"
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
@@ -129,14 +129,16 @@ def render_annotations(report: PlanReport) -> str:
 
 def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
     """Return the plan for people: a line a resource, then what moves and what breaks."""
-    proposal, against = report.proposal, report.against
-    if proposal.is_in_sync and against:
-        return f"no changes: {_file(proposal)} asks for what {against} asks for"
+    proposal = report.proposal
+    file, other = _name(proposal.config.path), f"instance {proposal.config.name}"
+    if report.against:
+        other = _name(report.against)
+    if proposal.is_in_sync and report.against:
+        return f"no changes: {file} asks for what {other} asks for"
     if proposal.is_in_sync:
         generation = proposal.observed.generation
-        return f"in sync: the kernel does what {_file(proposal)} says (generation {generation})"
-    other = against or f"instance {proposal.config.name}"
-    lines = [f"{_file(proposal)} against {other}:", ""]
+        return f"in sync: the kernel does what {file} says (generation {generation})"
+    lines = [f"{file} against {other}:", ""]
     lines += _render_sections(proposal.changes, paint)
     lines += ["", *_render_figures(report, paint)]
     if proposal.objection:
@@ -145,8 +147,7 @@ def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
     return "\n".join(lines)
 
 
-def _file(proposal: Proposal) -> str:
-    path = proposal.config.path
+def _name(path: str) -> str:
     return "standard input" if path == STANDARD_INPUT_NAME else path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import advice
+from reconciler import advice, disruption, errors
 from reconciler.config import codes, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "diagnostics.md"
@@ -20,8 +20,10 @@ def read_rows():
     return [(row["code"], row["example"]) for row in _ROW.finditer(PAGE.read_text("utf-8"))]
 
 
-def list_codes(*modules):
-    values = [value for module in modules for value in vars(module).values()]
+def list_codes():
+    named = [vars(module).values() for module in (codes, advice, disruption)]
+    of_errors = [getattr(one, "code", "") for one in vars(errors).values()]
+    values = [*(value for values in named for value in values), *of_errors]
     return {one for one in values if isinstance(one, str) and re.fullmatch(r"XLB\d{3}", one)}
 
 
@@ -40,7 +42,7 @@ def make_file(example):
 def test_every_code_has_its_row_and_none_twice():
     listed = [code for code, _ in read_rows()]
     assert listed == sorted(set(listed))
-    assert set(listed) == list_codes(codes, advice)
+    assert set(listed) == list_codes()
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,8 @@ PLAN_KEYS = [
     "guard",
     "diagnostics",
     "summary",
+    "connections",
+    "against",
 ]
 
 
