@@ -21,6 +21,7 @@ HEAD = "interface: [eth0, eth1]\nlimits: {ring_slots: 262144, flows: 65536}\n"
 THREE = HEAD + "port: 8080\nbackends: [10.0.0.11, 10.0.0.12, 10.0.0.13]\n"
 FOUR = THREE.replace("10.0.0.13]", "10.0.0.13, 10.0.0.14]")
 TWO = THREE.replace(", 10.0.0.13]", "]")
+NAMED = THREE.replace("10.0.0.13", "{name: c, address: 10.0.0.13}")
 LARGER_RING = THREE + "ring_size: 131071\n"
 
 
@@ -37,27 +38,27 @@ def apply(xdplb, text, *words):
 
 
 @contextlib.contextmanager
-def connections(lab, count=12):
-    """Open connections through the VIP; yields a function that says whether all live on."""
+def opened(lab, count):
+    """Connections through the VIP."""
     with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(lab.client.socket()) for _ in range(count)]
-        for each in opened:
+        connections = [stack.enter_context(lab.client.socket()) for _ in range(count)]
+        for each in connections:
             each.settimeout(3)
             each.connect((VIP, 8080))
-        homes = [fetch_again(each).backend for each in opened]
-        yield lambda: [fetch_again(each).backend for each in opened] == homes
+        yield connections
 
 
 def test_an_apply_changes_what_it_says_and_breaks_no_connection(lab, xdplb):
     done = apply(xdplb, THREE)
     assert done.returncode == 0, done.stderr
     assert "applied and verified: generation 1" in done.stdout
-    with connections(lab) as all_live:
+    with opened(lab, 12) as connections:
+        homes = [fetch_again(each).backend for each in connections]
         for text, words in ((FOUR, "none broken"), (TWO, "none broken; those on 10.0.0.13:8080")):
             done = apply(xdplb, text, "--allow-large-change")
             assert done.returncode == 0, done.stderr
             assert words in done.stdout
-            assert all_live()
+            assert [fetch_again(each).backend for each in connections] == homes
     assert xdplb.run("plan", "--detailed-exitcode", "-c", xdplb.config).returncode == 0
     assert xdplb.run("status", "--json").stdout.count('"applied"') == 2
 
@@ -68,6 +69,57 @@ def test_what_a_plan_says_will_break_is_said_before(xdplb):
     (effect,) = xdplb.plan()["connections"]
     assert effect["causes"] == ["another ring_size"]
     assert 0 < effect["broken_percent"] < 50
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (THREE, LARGER_RING),
+        (THREE + "ring_size: 65537\n", THREE + "ring_size: 16381\n"),
+        (THREE, THREE + "affinity: client\n"),
+        (THREE, "hash_seed: 7\n" + THREE),
+        (THREE, THREE.replace("10.0.0.13", "{address: 10.0.0.13, state: maint}")),
+        (NAMED, NAMED.replace("10.0.0.13", "10.0.0.14")),
+        (THREE, THREE.replace("10.0.0.13", "{address: 10.0.0.13, state: drain}")),
+        (THREE, THREE.replace(", 10.0.0.13]", "]")),
+    ],
+    ids=["larger", "smaller", "affinity", "seed", "maint", "address", "drain", "removed"],
+)
+def test_as_many_connections_break_as_was_said(lab, xdplb, before, after):
+    apply(xdplb, before)
+    with opened(lab, 240) as connections:
+        homes = {each: fetch_again(each).backend for each in connections}
+        done = apply(xdplb, after, "--allow-large-change", "--json")
+        assert done.returncode == 0, done.stderr
+        (effect,) = json.loads(done.stdout)["connections"]
+        broken = sum(not is_at_home(each, home) for each, home in homes.items())
+    # Of 240, within four standard deviations.
+    share = effect["broken_percent"] / 100
+    assert broken == pytest.approx(240 * share, abs=4 * (240 * share * (1 - share)) ** 0.5)
+
+
+def is_at_home(connection, home):
+    connection.settimeout(0.2)
+    try:
+        return fetch_again(connection).backend == home
+    except OSError:
+        return False
+
+
+def test_those_that_are_remembered_are_counted(lab, xdplb):
+    apply(xdplb, THREE)
+    with opened(lab, 120) as connections:
+        homes = [fetch_again(each).backend for each in connections]
+        apply(xdplb, FOUR)
+        for _ in range(3):  # who is not known has to go on before it is remembered
+            assert [fetch_again(each).backend for each in connections] == homes
+        xdplb.config.write_text(FOUR.replace("10.0.0.11, ", ""), encoding="utf-8")
+        (effect,) = xdplb.plan()["connections"]
+        done = xdplb.run("plan", "-c", xdplb.config)
+    (ending,) = effect["ending"]
+    assert (ending["backend"], ending["within_s"]) == ("10.0.0.11:8080", 300.0)
+    assert 0 < ending["remembered"] <= homes.count("10.0.0.11")
+    assert f"10.0.0.11:8080 (at least {ending['remembered']}) have 5m to end" in done.stdout
 
 
 @pytest.mark.parametrize("words", [["apply", "--yes"], ["run", "--once"]])
