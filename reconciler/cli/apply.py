@@ -49,7 +49,7 @@ def apply(ctx: click.Context, /, **flags: Any) -> None:
     saved = read_saved_plan(flags["saved_plan"]) if flags["saved_plan"] else None
     path = _choose_path(flags, saved)
     if not flags["yes"]:
-        _require_terminal(path)
+        _require_somebody(path, is_quiet=flags["quiet"])
     loaded = load(path)
     if saved:
         saved.require_same_file(loaded.config)
@@ -57,8 +57,7 @@ def apply(ctx: click.Context, /, **flags: Any) -> None:
     def ask(report: PlanReport) -> None:
         if saved:
             saved.require_same_plan(report)
-        is_blocked = report.proposal.objection and not flags["allow_large_change"]
-        if report.proposal.changes and not is_blocked and not flags["yes"]:
+        if report.proposal.changes and not report.is_blocked and not flags["yes"]:
             _ask()
 
     ctx.exit(OnePass(loaded, PassOptions.read(flags, asks=ask)).apply())
@@ -73,9 +72,12 @@ def _choose_path(flags: dict[str, Any], saved: SavedPlan | None) -> str:
     return saved.config_path
 
 
-def _require_terminal(path: str) -> None:
+def _require_somebody(path: str, *, is_quiet: bool) -> None:
+    """See that there is somebody to ask, who sees what is asked about."""
     if path == STANDARD_INPUT or not sys.stdin.isatty():
         raise click.UsageError("standard input is no terminal, so nobody can be asked: add --yes")
+    if is_quiet:
+        raise click.UsageError("--quiet does not show what would be asked about: add --yes")
 
 
 def _ask() -> None:

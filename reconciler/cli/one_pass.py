@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import click
 
 from reconciler.cli.color import paint
 from reconciler.cli.plan import print_warnings
-from reconciler.cli.plan_output import render_plan, to_json, write_json
+from reconciler.cli.plan_output import describe_writes, render_plan, to_json, write_json
 from reconciler.cli.plan_report import PlanReport
 from reconciler.config_file import Loaded
 from reconciler.diagnostics import Diagnostic
@@ -41,6 +41,7 @@ class PassOptions:
     as_json: bool = False
     json_out: Path | None = None
     quiet: bool = False
+    verbose: bool = False
     detailed_exitcode: bool = False
     asks: Callable[[PlanReport], None] | None = None
 
@@ -57,6 +58,7 @@ class PassOptions:
             as_json=flags["as_json"],
             json_out=flags["json_out"],
             quiet=flags["quiet"],
+            verbose=flags["verbose"],
             detailed_exitcode=flags["detailed_exitcode"],
             asks=asks,
         )
@@ -75,9 +77,9 @@ class OnePass:
     def preview(self) -> ExitCode:
         """Show what `apply` would do; write nothing."""
         proposal = self.instance.propose(self.loaded.config)
-        self._show(proposal)
+        report = self._show(proposal)
         self._print_document(proposal.advice, is_changed=False, writes=0)
-        if proposal.objection and not self.options.allow_large_change:
+        if report.is_blocked:
             return ExitCode.BLOCKED
         return self._choose_exit_code()
 
@@ -110,14 +112,20 @@ class OnePass:
 
     def _show(self, proposal: Proposal) -> PlanReport:
         warnings = (*self.loaded.warnings, *proposal.advice)
-        remembered = self.instance.count_flows(proposal.observed)
-        self.report = PlanReport(proposal, warnings, remembered)
+        self.report = PlanReport(
+            proposal,
+            warnings,
+            self.instance.count_flows(proposal.observed),
+            is_allowed=self.options.allow_large_change,
+        )
         if not self.options.quiet:
             if not self.options.as_json:
                 print_warnings(warnings, self.loaded)
             # Data on standard output, words on standard error.
             if not self.options.as_json or self.options.asks:
                 click.echo(render_plan(self.report, paint), err=self.options.as_json)
+                if self.options.verbose:
+                    click.echo(describe_writes(proposal.operations), err=self.options.as_json)
         return self.report
 
     def _print_document(
@@ -133,7 +141,7 @@ class OnePass:
         report = self.report
         if error is None:  # what the machine is like is known best afterwards
             warnings = (*self.loaded.warnings, *advice)
-            report = PlanReport(report.proposal, warnings, report.remembered)
+            report = replace(report, warnings=warnings)
         document = to_json(report) | {"applied": is_changed, "writes": writes}
         if error is not None and error.code != Blocked.code:
             told = Diagnostic(error.code, "error", error.message, hint=error.remedy)

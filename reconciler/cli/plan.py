@@ -11,7 +11,13 @@ import click
 from reconciler import diagnostics
 from reconciler.cli import options
 from reconciler.cli.color import color_option, paint
-from reconciler.cli.plan_output import render_annotations, render_plan, to_json, write_json
+from reconciler.cli.plan_output import (
+    describe_writes,
+    render_annotations,
+    render_plan,
+    to_json,
+    write_json,
+)
 from reconciler.cli.plan_report import PlanReport
 from reconciler.cli.validate import Result, print_results
 from reconciler.config import ConfigInvalid, Parsed
@@ -52,7 +58,7 @@ def plan(
     detailed_exitcode: bool,
     pin_dir: Path | None,
     quiet: bool,
-    verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
+    verbose: bool,
 ) -> None:
     """Show what FILE would change: desired against live.
 
@@ -73,7 +79,7 @@ def plan(
         ctx.exit(ExitCode.CONFIG)
     if json_out:
         write_json(to_json(report), json_out)
-    print_plan(report, loaded, form, quiet=quiet)
+    print_plan(report, loaded, form, quiet=quiet, verbose=verbose)
     if detailed_exitcode and not report.proposal.is_in_sync:
         ctx.exit(ExitCode.CHANGES)
 
@@ -107,7 +113,9 @@ def compare_live(loaded: Loaded, pin_dir: Path | None) -> PlanReport:
     return PlanReport(proposal, (*loaded.warnings, *proposal.advice), remembered)
 
 
-def print_plan(report: PlanReport, loaded: Loaded, form: str, *, quiet: bool) -> None:
+def print_plan(
+    report: PlanReport, loaded: Loaded, form: str, *, quiet: bool, verbose: bool
+) -> None:
     """Print a plan: the document on standard output, warnings on standard error."""
     if form == "json":
         click.echo(json.dumps(to_json(report), indent=2))
@@ -116,6 +124,8 @@ def print_plan(report: PlanReport, loaded: Loaded, form: str, *, quiet: bool) ->
     elif not quiet:
         print_warnings(report.warnings, loaded)
         click.echo(render_plan(report, paint))
+        if verbose:
+            click.echo(describe_writes(report.proposal.operations))
 
 
 def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:

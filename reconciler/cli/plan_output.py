@@ -14,6 +14,7 @@ from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
 from reconciler.errors import Blocked, NoInput
 from reconciler.model import Protocol
+from reconciler.plan import Plan, Store
 from reconciler.proposal import Change, RingChange
 
 FORMAT_VERSION = "1.0"
@@ -48,7 +49,7 @@ def to_json(report: PlanReport) -> dict[str, Any]:
             }
             for ring in proposal.rings
         ],
-        "guard": {"blocked": proposal.objection is not None, "reason": proposal.objection},
+        "guard": {"blocked": report.is_blocked, "reason": proposal.objection},
         "diagnostics": diagnostics_to_json(report.diagnostics),
         "summary": summarise(proposal.changes),
         "connections": [_disruption_to_json(one) for one in report.disruptions],
@@ -142,9 +143,16 @@ def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
     lines += _render_sections(proposal.changes, paint)
     lines += ["", *_render_figures(report, paint)]
     if proposal.objection:
-        blocked = paint("blocked", "error")
-        lines.append(f"{blocked}: {proposal.objection} [{Blocked.code}]")
+        verdict = paint("blocked", "error") if report.is_blocked else paint("allowed", "warning")
+        lines.append(f"{verdict}: {proposal.objection} [{Blocked.code}]")
     return "\n".join(lines)
+
+
+def describe_writes(operations: Plan) -> str:
+    """Return how many writes a plan takes, for those who want to know more."""
+    slots = sum(len(one.indexes) for one in operations if isinstance(one, Store))
+    rows = sum(not isinstance(one, Store) for one in operations)
+    return f"writes: {rows} rows, {slots} slots"
 
 
 def _name(path: str) -> str:

@@ -27,13 +27,20 @@ class PlanReport:
 
     `against` is the file that it was compared with, if not with the kernel.
     `warnings` are about the file and the machine. `remembered` counts the flows that
-    the kernel remembers, by backend id; None if nobody has looked.
+    the kernel remembers, by backend id; None if nobody has looked. `is_allowed` says that
+    what the guard objects to is meant.
     """
 
     proposal: Proposal
     warnings: tuple[Diagnostic, ...] = ()
     remembered: FlowCounts | None = None
     against: str | None = None
+    is_allowed: bool = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the guard refuses it."""
+        return self.proposal.objection is not None and not self.is_allowed
 
     @cached_property
     def disruptions(self) -> tuple[Disruption, ...]:
@@ -55,7 +62,11 @@ class PlanReport:
                 )
         if self.proposal.objection:
             hint = "if that is what you want: --allow-large-change"
-            yield Diagnostic(Blocked.code, "error", self.proposal.objection, hint=hint)
+            yield (
+                Diagnostic(Blocked.code, "error", self.proposal.objection, hint=hint)
+                if self.is_blocked
+                else Diagnostic(Blocked.code, "warning", self.proposal.objection)
+            )
 
     def _source(self, disruption: Disruption) -> Source | None:
         named = {service.name: service.source for service in self.proposal.config.services}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def test_nobody_to_ask(machine: Machine, capsys: pytest.CaptureFixture[str]) -> 
     assert not machine.dataplane.exists()
 
 
+def test_nothing_to_see(
+    machine: Machine, answer: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer("y\n")
+    assert run(["apply", "--quiet"]) == ExitCode.USAGE
+    assert "add --yes" in capsys.readouterr().err
+
+
 def test_a_configuration_on_standard_input_leaves_nobody_to_ask(
     machine: Machine, answer: Callable[[str], None]
 ) -> None:
@@ -156,7 +165,12 @@ def test_nothing_is_asked_that_is_refused_anyway(
     assert "--allow-large-change [XLB601]" in err
     assert machine.dataplane.read() is before
     answer("y\n")
-    assert run(["apply", "--allow-large-change"]) == 0
+    assert run(["apply", "--allow-large-change", "--json-out", "done.json"]) == 0
+    out = capsys.readouterr().out
+    assert "allowed: service web: removes 2 of 4 backends" in out
+    document = json.loads((machine.folder / "done.json").read_text())
+    assert document["guard"]["blocked"] is False
+    assert [(d["code"], d["severity"]) for d in document["diagnostics"]] == [("XLB601", "warning")]
     assert machine.dataplane.read().generation == 2
 
 
@@ -266,6 +280,11 @@ def test_a_document_beside_the_words(machine: Machine, capsys: pytest.CaptureFix
     assert run(["apply", "--yes", "--json-out", "done.json"]) == 0
     assert "applied and verified" in capsys.readouterr().out
     assert json.loads((machine.folder / "done.json").read_text())["applied"] is True
+
+
+def test_more(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["apply", "--yes", "-v"]) == 0
+    assert re.search(r"\nwrites: \d+ rows, 509 slots\napplied", capsys.readouterr().out)
 
 
 def test_quiet(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:

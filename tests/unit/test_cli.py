@@ -339,6 +339,11 @@ def test_no_changes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "no changes: lb.yaml asks for what lb.yaml asks for\n"
 
 
+def test_more(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["plan", "--against", "old.yaml", "-v"])
+    assert re.search(r"\nwrites: \d+ rows, 30477 slots\n$", capsys.readouterr().out)
+
+
 def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["plan", "--against", "old.yaml", "-q", "--detailed-exitcode"]) == ExitCode.CHANGES
     assert capsys.readouterr() == ("", "")
