@@ -42,6 +42,12 @@ class XdplbError(Exception):
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
 
 
+class Overdue(XdplbError):
+    """What was waited for has not come in time."""
+
+    exit_code = ExitCode.TIMEOUT
+
+
 class NoInput(XdplbError):
     """The configuration file is missing or can't be read."""
 

@@ -7,6 +7,6 @@ tests in `tests/netns/` run in it; the machine's own network is never touched.
 from reconciler.lab.host import Host
 from reconciler.lab.lab import Lab
 from reconciler.lab.topology import Topology
-from reconciler.lab.waiting import Overdue, wait_until
+from reconciler.lab.waiting import wait_until
 
-__all__ = ["Host", "Lab", "Overdue", "Topology", "wait_until"]
+__all__ = ["Host", "Lab", "Topology", "wait_until"]

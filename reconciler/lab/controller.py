@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reconciler.errors import XdplbError
+from reconciler.errors import Overdue, XdplbError
 from reconciler.lab import process
 from reconciler.lab.lab import Lab
 from reconciler.lab.phase import RingMove
-from reconciler.lab.waiting import Overdue, wait_until
+from reconciler.lab.waiting import wait_until
 
 _LAST_LINES = 12
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from reconciler.errors import XdplbError
-from reconciler.lab.waiting import Overdue
+from reconciler.errors import Overdue, XdplbError
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PACKAGE_PARENT = str(Path(__file__).parents[2])

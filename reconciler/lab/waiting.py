@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import ClassVar
 
-from reconciler.errors import ExitCode, XdplbError
+from reconciler.errors import Overdue
 
 _PAUSE_S = 0.01
-
-
-class Overdue(XdplbError):
-    """A condition did not come true before its deadline."""
-
-    exit_code: ClassVar[ExitCode] = ExitCode.TIMEOUT
 
 
 def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:

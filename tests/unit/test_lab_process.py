@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from reconciler.errors import ExitCode, XdplbError
+from reconciler.errors import ExitCode, Overdue, XdplbError
 from reconciler.lab import namespaces, process
 from reconciler.lab.controller import PlanReport, find_program
 from reconciler.lab.phase import RingMove
-from reconciler.lab.waiting import Overdue, wait_until
+from reconciler.lab.waiting import wait_until
 
 
 def start(code):
