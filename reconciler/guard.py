@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
-from reconciler.model import Safety
-from reconciler.resources import Resources
+from reconciler.model import Config, Safety
+from reconciler.resources import Resources, backend_address
 
 # Of two or three backends, losing one is always "too many percent".
 FEWEST_FOR_PERCENT = 4
@@ -14,6 +14,57 @@ FEWEST_FOR_PERCENT = 4
 def find_objection(safety: Safety, desired: Resources, observed: Resources) -> str | None:
     """Return why the step from `observed` to `desired` is refused, or None."""
     return next(_objections(safety, desired, observed), None)
+
+
+def find_override_objection(config: Config, overridden: Config) -> str | None:
+    """Return why overrides are refused: they take away too much of what the file has.
+
+    Args:
+        config: what the file says.
+        overridden: the same under the overrides.
+    """
+    return find_objection(config.safety, _describe(overridden), _describe(config))
+
+
+def find_objection_to_file(
+    safety: Safety, desired: Resources, observed: Resources, overridden: Collection[str]
+) -> str | None:
+    """Return why the step is refused for what the file changes in it, or None.
+
+    Overrides were judged when they were given: the backends that they change, by
+    address, count as kept. Once as if they were ready, so that an override makes no
+    room for a larger change of the file; once as they stand, so that the file does
+    not empty a service of all the others.
+    """
+    ready = dict.fromkeys(overridden, "ready")
+    standing = {each: observed.get(each, {}).get("state", "ready") for each in overridden}
+    present = {each: "ready" for each in overridden if each in desired}
+    return find_objection(
+        safety, _put_states(desired, ready), _put_states(observed, present)
+    ) or find_objection(safety, _put_states(desired, standing), observed)
+
+
+def _put_states(resources: Resources, states: Mapping[str, str]) -> Resources:
+    return resources | {
+        address: resources[address] | {"state": state}
+        for address, state in states.items()
+        if address in resources
+    }
+
+
+def _describe(config: Config) -> Resources:
+    resources: Resources = {}
+    for service in config.services:
+        resources[f"service.{service.name}"] = {
+            "name": service.name,
+            "ring_size": service.ring_size,
+        }
+        for backend in service.backends:
+            resources[backend_address(service.name, backend.name)] = {
+                "state": backend.state.name.lower(),
+                "weight": backend.weight,
+            }
+    return resources
 
 
 def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iterator[str]:

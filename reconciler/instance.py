@@ -29,6 +29,8 @@ from reconciler.errors import (
 from reconciler.lock import hold_lock
 from reconciler.memory import Occupancy, needs_memory
 from reconciler.model import Config, XdpMode
+from reconciler.override_store import OverrideFollower, OverrideStore
+from reconciler.overrides import Overrides
 from reconciler.plan import Operation, Plan, Store, diff
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
@@ -80,6 +82,7 @@ class Instance:
         self.folder = self.root / name
         self.dataplane = KernelDataplane(self.folder)
         self.rings = Rings()
+        self.overrides = OverrideFollower(OverrideStore(name))
         self._has_memory = True  # one that ran before may have left some
 
     @contextmanager
@@ -139,17 +142,22 @@ class Instance:
         modes = {name: one.mode for name, one in observed.attachments.items() if one.ifindex}
         return netlink.read_environment(interfaces, modes, program_sha256)
 
-    def propose(self, config: Config) -> Proposal:
-        """Compare the file with the kernel; writes nothing.
+    def propose(self, config: Config, overrides: Overrides | None = None) -> Proposal:
+        """Compare the file, under the overrides in force, with the kernel; writes nothing.
+
+        `overrides` are those to go by, instead of those that are kept.
 
         Raises:
             Unavailable: an interface is missing, or pinned maps don't fit.
+            XdplbError: the overrides can't be read.
         """
+        if overrides is None:
+            overrides = self.overrides.take(time.time())
         if self.exists():  # before they are read: maps of another ABI mean something else
             self.dataplane.check_maps(config.limits)
-        return self._propose(config, self.observe(config.limits.ring_slots))
+        return self._propose(config, self.observe(config.limits.ring_slots), overrides)
 
-    def _propose(self, config: Config, observed: Tables) -> Proposal:
+    def _propose(self, config: Config, observed: Tables, overrides: Overrides) -> Proposal:
         now_ns = time.monotonic_ns()
         return propose(
             config,
@@ -158,6 +166,7 @@ class Instance:
             now_ns=now_ns,
             rings=self.rings,
             occupancy=self._find_occupancy(observed, now_ns),
+            overrides=overrides,
         )
 
     def _find_occupancy(self, observed: Tables, now_ns: int) -> Occupancy | None:
@@ -241,7 +250,7 @@ class Instance:
         if differences := _describe_differences(proposal.desired, observed):
             raise XdplbError(f"read back, the kernel differs from the plan: {differences}")
         for _ in range(_ROUNDS):
-            left = self._propose(proposal.config, observed)
+            left = self._propose(proposal.config, observed, proposal.overrides)
             if left.changes:
                 what = ", ".join(change.address for change in left.changes)
                 raise XdplbError(f"read back, the kernel differs from the plan: {what}")

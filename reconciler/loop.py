@@ -23,6 +23,7 @@ from reconciler.diagnostics import Diagnostic
 from reconciler.errors import Blocked, NoInput, XdplbError
 from reconciler.instance import Instance, Outcome
 from reconciler.model import Config
+from reconciler.overrides import Overrides
 from reconciler.status import Attempt, ControllerStatus, write_status
 from reconciler.watch import POLL_S, FileWatch, Stamp, measure_age_s, read_stamp
 
@@ -53,6 +54,7 @@ class Loop:
         self.options = options or LoopOptions()
         self.config: Config = first.config  # the last good one
         self._wanted: Config = first.config  # the last valid one
+        self._overrides: Overrides = ()  # those that the last good pass put on
         self._file_sha256: str | None = first.config.sha256  # None: not looked at
         self._stamp: Stamp = None
         self._wake = threading.Event()
@@ -105,14 +107,17 @@ class Loop:
             XdplbError: the first pass failed. Later failures are logged and tried again.
         """
         watch = FileWatch(self.path, self._wake.set)
+        override_watch = FileWatch(self.instance.overrides.path, self._wake.set)
         self._stamp = read_stamp(self.path)
         self._finish(self.config, self._reconcile(self.config))
         self._look_at_file = True  # it may have changed before it was watched
         try:
             while not self._stopping:
+                override_watch.refresh()
                 self._turn(watch)
         finally:
             watch.stop()
+            override_watch.stop()
 
     def _turn(self, watch: FileWatch) -> None:
         now = time.monotonic()
@@ -121,6 +126,8 @@ class Loop:
             self._take_file()
         elif now >= self._next_pass:
             self._pass(self._wanted)
+        elif self.instance.overrides.have_changed(time.time()):
+            self._pass_overrides()
         if not self._stopping:
             self._wake.wait(self._choose_wait_s())
         self._wake.clear()
@@ -129,7 +136,7 @@ class Loop:
         until_pass = max(self._next_pass - time.monotonic(), 0.0)
         waiting_for_writer = self._look_at_file and not self._stopping
         poll_s = min(POLL_S, self._debounce_left_s()) if waiting_for_writer else POLL_S
-        return min(poll_s, until_pass)
+        return min(poll_s, until_pass, self.instance.overrides.measure_rest_s(time.time()))
 
     def _debounce_left_s(self) -> float:
         left = self.config.reconcile.debounce_s - measure_age_s(self._stamp)
@@ -200,9 +207,19 @@ class Loop:
             self._fail(config, XdplbError(str(error)))
         else:
             self._finish(config, outcome)
+        if config is not self.config and self.instance.overrides.taken != self._overrides:
+            self._pass_overrides()
+
+    def _pass_overrides(self) -> None:
+        """Put overrides on the last good configuration: a refused file does not hold them up."""
+        due = self._next_pass
+        self._pass(self.config)
+        if self._wanted is not self.config:
+            self._next_pass = min(self._next_pass, due)
 
     def _finish(self, config: Config, outcome: Outcome) -> None:
         self.config = config
+        self._overrides = outcome.proposal.overrides
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
         self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)

@@ -6,7 +6,7 @@ against observed, in operations for the data plane and in changes for the reader
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +17,11 @@ from reconciler.advice import find_advice
 from reconciler.desired import Rings, compile_tables
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
-from reconciler.guard import find_objection
+from reconciler.guard import find_objection_to_file
 from reconciler.maglev import least_moved, slots_moved
 from reconciler.memory import Occupancy
 from reconciler.model import Config, Source, digest_meaning
+from reconciler.overrides import Overrides, apply_overrides, choose_reason
 from reconciler.plan import Drop, Plan, Put, diff
 from reconciler.resources import (
     Resources,
@@ -64,7 +65,8 @@ class Proposal:
     """What should be, how to get there, and what that changes.
 
     Operations without changes are the controller's own upkeep: slots whose window
-    is over, what an interface can do. They need no one's consent.
+    is over, what an interface can do. They need no one's consent. `config` is what
+    the file says; `desired` is under the `overrides` that are in force as well.
     """
 
     config: Config
@@ -75,6 +77,7 @@ class Proposal:
     rings: tuple[RingChange, ...]
     objection: str | None
     advice: tuple[Diagnostic, ...] = ()
+    overrides: Overrides = ()
 
     @property
     def is_in_sync(self) -> bool:
@@ -90,20 +93,27 @@ def propose(
     now_ns: int,
     rings: Rings | None = None,
     occupancy: Occupancy | None = None,
+    overrides: Overrides = (),
 ) -> Proposal:
     """Compare what `config` asks for with what is observed; see `compile_tables`.
+
+    `overrides` are those in force.
 
     Raises:
         Unavailable: as `compile_tables`.
     """
+    overridden = apply_overrides(config, overrides)
     desired = compile_tables(
-        config, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
+        overridden, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
     )
     before, after = _View.of(observed), _View.of(desired)
     meaning_sha256 = digest_meaning(config)
-    reason = "drift" if observed.meaning_sha256 == meaning_sha256 else "config"
+    because = _Reasons(
+        {backend_address(*each.name) for each in overrides},
+        is_file_applied=observed.meaning_sha256 == meaning_sha256,
+    )
     ring_changes = tuple(_compare_rings(before, after))
-    changes = tuple(_compare_resources(before, after, reason, _sources(config)))
+    changes = tuple(_compare_resources(before, after, because, _sources(config)))
     if not changes:
         changes = tuple(_compare_rows(desired, observed, ring_changes))
     # The meaning alone may differ: of what the tables don't hold, or because an apply
@@ -120,9 +130,33 @@ def propose(
         diff(desired, observed),
         changes,
         ring_changes,
-        find_objection(config.safety, after.resources, before.resources) if changes else None,
+        _find_objection(config, before, after, because, changes) if changes else None,
         find_advice(config, environment, observed),
+        overrides,
     )
+
+
+@dataclass(frozen=True)
+class _Reasons:
+    """Why resources change; `overridden` are the addresses under an override."""
+
+    overridden: Collection[str]
+    is_file_applied: bool
+
+    def choose(self, address: str, keys: Collection[str] = ()) -> str:
+        return choose_reason(
+            keys,
+            is_overridden=address in self.overridden,
+            is_file_applied=self.is_file_applied,
+        )
+
+
+def _find_objection(
+    config: Config, before: _View, after: _View, because: _Reasons, changes: tuple[Change, ...]
+) -> str | None:
+    ended = {change.address for change in changes if change.reason == "override"}
+    overridden = {*because.overridden, *ended}
+    return find_objection_to_file(config.safety, after.resources, before.resources, overridden)
 
 
 @dataclass(frozen=True)
@@ -139,27 +173,27 @@ class _View:
 
 
 def _compare_resources(
-    before: _View, after: _View, reason: str, sources: dict[str, Source | None]
+    before: _View, after: _View, because: _Reasons, sources: dict[str, Source | None]
 ) -> Iterator[Change]:
     for address in sorted({*before.resources, *after.resources}):
-        change = _compare_resource(address, before.resources, after.resources, reason)
+        change = _compare_resource(address, before.resources, after.resources, because)
         if change:
             slots = _backend_slots(address, before.slots, after.slots)
             yield replace(change, slots=slots, source=sources.get(address))
 
 
 def _compare_resource(
-    address: str, before: Resources, after: Resources, reason: str
+    address: str, before: Resources, after: Resources, because: _Reasons
 ) -> Change | None:
     old, new = before.get(address), after.get(address)
     if old == new:
         return None
     if old is None or new is None:
         action = "create" if old is None else "delete"
-        return Change(address, action, reason, dict(old or {}), dict(new or {}))
+        return Change(address, action, because.choose(address), dict(old or {}), dict(new or {}))
     keys = changed_attributes(old, new)
-    if keys == ["program"]:
-        reason = "config"  # a new controller brought it
+    # A new program is brought by a new controller.
+    reason = "config" if keys == ["program"] else because.choose(address, keys)
     return Change(
         address, "update", reason, {k: old.get(k) for k in keys}, {k: new.get(k) for k in keys}
     )

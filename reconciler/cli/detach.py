@@ -8,6 +8,7 @@ import click
 
 from reconciler.cli import options
 from reconciler.errors import Unavailable
+from reconciler.override_store import OverrideStore
 from reconciler.status import forget_status
 
 
@@ -39,6 +40,7 @@ def detach(
     interfaces = sorted(instance.dataplane.read_attachments())
     with instance.held(timeout_s=lock_timeout):
         instance.detach()
+    OverrideStore(instance.name).forget()
     forget_status(instance.name)
     if not quiet:
         click.echo(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 import pytest
 
-from reconciler.guard import find_objection
-from reconciler.model import Safety
+from reconciler.config import parse
+from reconciler.guard import find_objection, find_objection_to_file, find_override_objection
+from reconciler.model import BackendState, Config, Safety
+from reconciler.overrides import Override, Overrides, apply_overrides
 from reconciler.resources import Resources
 
 
@@ -134,3 +136,84 @@ def test_the_first_service_by_name_is_told() -> None:
     before = resources({"b": range(4), "a": range(4)})
     after = resources({"b": [1], "a": [1]})
     assert str(find_objection(Safety(), after, before)).startswith("service a:")
+
+
+# --- overrides ---
+
+
+def drained(found: Resources, *numbers: int) -> Resources:
+    for number in numbers:
+        found = turn(found, f"service.web.backend.b{number}", state="drain")
+    return found
+
+
+def addresses(*numbers: int) -> set[str]:
+    return {f"service.web.backend.b{number}" for number in numbers}
+
+
+FOUR = resources({"web": range(4)})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "overridden", "reason"),
+    [
+        # Put on, in force, ended: none of it is the file's doing.
+        (FOUR, drained(FOUR, 0, 1, 2, 3), (0, 1, 2, 3), None),
+        (drained(FOUR, 0, 1, 2, 3), drained(FOUR, 0, 1, 2, 3), (0, 1, 2, 3), None),
+        (drained(FOUR, 0, 1), FOUR, (0, 1), None),
+        (FOUR, drained(FOUR, 0, 1, 2, 3), (0, 1, 2), None),  # the file drains one
+        # Beside it the file is judged as ever: an override makes no room,
+        (drained(FOUR, 0), drained(FOUR, 0, 2, 3), (0,), "removes 2 of 4"),
+        (drained(FOUR, 0), drained(resources({"web": [0, 1]}), 0), (0,), "removes 2 of 4"),
+        # and the last ones that take flows are not the file's to take.
+        (
+            drained(FOUR, 0, 1, 2),
+            drained(resources({"web": [0, 1, 2]}), 0, 1, 2),
+            (0, 1, 2),
+            "leaves 0 backends",
+        ),
+        # Who was taken out by an override may leave the file.
+        (drained(FOUR, 0, 1), resources({"web": [2, 3]}), (0, 1), None),
+        # A service that comes is not refused for an override that waited for it.
+        (resources({}), drained(resources({"web": [0]}), 0), (0,), None),
+    ],
+)
+def test_an_override_never_holds_the_file_up(
+    before: Resources, after: Resources, overridden: tuple[int, ...], reason: str | None
+) -> None:
+    objection = find_objection_to_file(Safety(), after, before, addresses(*overridden))
+    assert (reason or "") in (objection or "")
+    assert (objection is None) == (reason is None)
+
+
+def read(count: int) -> Config:
+    backends = "".join(f"  - {{name: b{n}, address: 10.0.0.{n + 1}}}\n" for n in range(count))
+    text = f"interface: eth0\nport: 80\nbackends:\n{backends}"
+    config = parse(text.encode(), "lb.yaml").config
+    assert config is not None
+    return config
+
+
+def make(numbers: Iterable[int], state: BackendState = BackendState.DRAIN) -> Overrides:
+    return tuple(Override("default", f"b{n}", state, "alice", "", 1.0, None) for n in numbers)
+
+
+@pytest.mark.parametrize(
+    ("count", "out", "reason"),
+    [
+        (4, [0], None),
+        (4, [0, 1], "removes 2 of 4 backends (50 %)"),
+        (10, [0, 1, 2], None),
+        (10, [0, 1, 2, 3], "removes 4 of 10 backends (40 %)"),
+        (2, [0], None),
+        (2, [0, 1], "leaves 0 backends"),
+        (1, [0], "leaves 0 backends"),
+    ],
+)
+def test_overrides_are_judged_together(count: int, out: list[int], reason: str | None) -> None:
+    config = read(count)
+    objection = find_override_objection(config, apply_overrides(config, make(out)))
+    assert (reason or "") in (objection or "")
+    assert (objection is None) == (reason is None)
+    ready = apply_overrides(config, make(out, BackendState.READY))
+    assert find_override_objection(config, ready) is None

@@ -18,7 +18,9 @@ from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Unavailable, XdplbError
 from reconciler.instance import Outcome
 from reconciler.loop import Loop, LoopOptions, describe_outcome, quote
-from reconciler.model import Config
+from reconciler.model import BackendState, Config
+from reconciler.override_store import OverrideFollower, OverrideStore
+from reconciler.overrides import Override, put_override
 from reconciler.plan import step
 from reconciler.proposal import Proposal, propose
 from reconciler.status import ControllerStatus
@@ -37,7 +39,8 @@ class FakeInstance:
 
     name = "default"
 
-    def __init__(self) -> None:
+    def __init__(self, store: OverrideStore, clock: Clock) -> None:
+        self.overrides, self.clock = OverrideFollower(store), clock
         self.tables: Tables = make_empty_tables(65_537)
         self.errors: list[XdplbError] = []
         self.passes: list[str] = []
@@ -49,14 +52,18 @@ class FakeInstance:
         self.closed += 1
 
     def propose(self, config: Config) -> Proposal:
-        return propose(config, imagine_environment(config), self.tables, now_ns=1)
+        overrides = self.overrides.take(self.clock.now_s)
+        machine = imagine_environment(config)
+        return propose(config, machine, self.tables, now_ns=1, overrides=overrides)
 
     def reconcile(self, config: Config, *, allow_large_change: bool = False) -> Outcome:
         self.passes.append(config.sha256)
         self.allowed.append(allow_large_change)
+        proposal = self.propose(config)
         if self.errors:
             raise self.errors.pop(0)
-        proposal = self.propose(config)
+        if proposal.objection and not allow_large_change:
+            raise Blocked(proposal.objection)
         self.tables = reduce(step, proposal.operations, self.tables)
         return Outcome(proposal, len(proposal.operations))
 
@@ -95,7 +102,8 @@ class Bench:
 
     def __init__(self, path: Path, clock: Clock, told: list[ControllerStatus]) -> None:
         self.path, self.clock, self.told = path, clock, told
-        self.instance, self.watch = FakeInstance(), FakeWatch()
+        self.store = OverrideStore("default", path.parent / "run")
+        self.instance, self.watch = FakeInstance(self.store, clock), FakeWatch()
         self.waits: list[float] = []
 
     def start(self, text: str = TEXT, **options: bool) -> Loop:
@@ -533,6 +541,131 @@ def test_a_first_pass_that_fails_is_the_callers(bench: Bench) -> None:
         loop.run()
 
 
+# --- overrides ---
+
+
+def override(bench: Bench, number: int, state: BackendState, until: float | None = None) -> None:
+    """Do what `xdplb drain` does to the store."""
+    made = Override("default", f"10.0.0.{number}:80", state, "alice", "why", 1.0, until)
+    bench.store.change(lambda kept: put_override(kept, made), bench.clock.now_s)
+
+
+def states(bench: Bench) -> dict[str, str]:
+    """The state of each backend in the kernel, by the end of its address."""
+    return {
+        str(row.address).rpartition(".")[2]: row.state.name.lower()
+        for row in bench.instance.tables.backends.values()
+    }
+
+
+def test_an_override_makes_a_pass(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "xdplb")
+    bench.start()
+    bench.turn()
+    assert bench.instance.passes == []
+    override(bench, 1, BackendState.DRAIN)
+    bench.turn()
+    assert states(bench) == {"1": "drain", "2": "ready"}
+    assert bench.instance.passes == [sha(TEXT)]
+    assert (
+        'override=on backend=default/10.0.0.1:80 state=drain owner=alice until=- reason="why"'
+        in caplog.messages
+    )
+    bench.turn()
+    assert bench.instance.passes == [sha(TEXT)]
+
+
+def test_an_override_ends_in_time(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "xdplb")
+    bench.start()
+    override(bench, 1, BackendState.MAINT, until=bench.clock.now_s + 0.25)
+    bench.turn()
+    assert states(bench)["1"] == "maint"
+    assert bench.waits[-1] == pytest.approx(0.25)
+    bench.turn(later_s=0.2)
+    assert states(bench)["1"] == "maint"
+    bench.turn(later_s=0.05)
+    assert states(bench)["1"] == "ready"
+    assert len(bench.instance.passes) == 2
+    assert [m.split()[0] for m in caplog.messages if m.startswith("override=")] == [
+        "override=on",
+        "override=off",
+    ]
+
+
+def test_overrides_stay_through_a_change_of_the_file(bench: Bench) -> None:
+    bench.start()
+    override(bench, 1, BackendState.DRAIN)
+    bench.write(LONGER)
+    bench.turn()
+    assert states(bench) == {"1": "drain", "2": "ready", "3": "ready"}
+
+
+def test_a_refused_file_holds_no_override_up(bench: Bench) -> None:
+    loop = bench.start(LONGEST)
+    bench.write(TEXT)  # takes two of four away
+    bench.turn()
+    assert bench.attempts[-1] == "blocked"
+    retry = loop._next_pass
+    override(bench, 1, BackendState.DRAIN)
+    bench.turn()
+    assert states(bench) == {"1": "drain", "2": "ready", "3": "ready", "4": "ready"}
+    assert bench.attempts[-1] == "blocked"
+    assert loop._next_pass == retry
+    # Nor does one that comes while the file is tried again.
+    override(bench, 2, BackendState.MAINT)
+    bench.turn(later_s=retry - bench.clock.now_s)
+    assert states(bench) == {"1": "drain", "2": "maint", "3": "ready", "4": "ready"}
+    assert loop.config.sha256 == sha(LONGEST)
+
+
+def test_an_override_that_fails_is_tried_again_later(bench: Bench) -> None:
+    loop = bench.start()
+    bench.instance.errors = [Unavailable("no interface")]
+    override(bench, 1, BackendState.DRAIN)
+    bench.turn()
+    assert states(bench)["1"] == "ready"
+    assert loop._next_pass - bench.clock.now_s == 1.0
+    bench.turn(later_s=0.5)
+    assert len(bench.instance.passes) == 1
+    bench.turn(later_s=0.5)
+    assert states(bench)["1"] == "drain"
+
+
+def test_overrides_that_can_not_be_read_stay_as_they_are(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.start()
+    override(bench, 1, BackendState.DRAIN)
+    bench.turn()
+    caplog.clear()
+    bench.store.path.write_text("{")
+    for _ in range(3):
+        bench.turn(later_s=31)
+    assert states(bench)["1"] == "drain"
+    (message,) = caplog.messages
+    assert message.startswith("overrides=unreadable kept=1 reason=")
+    bench.store.path.unlink()
+    bench.turn()
+    assert states(bench)["1"] == "ready"
+
+
+def test_a_controller_does_not_start_without_knowing_the_overrides(bench: Bench) -> None:
+    bench.store.path.parent.mkdir(parents=True)
+    bench.store.path.write_text("{")
+    with pytest.raises(XdplbError, match="can't be read"):
+        bench.start()
+
+
+def test_without_heal_an_override_is_put_on_and_taken_off(bench: Bench) -> None:
+    bench.start(WATCHFUL + TEXT)
+    override(bench, 1, BackendState.DRAIN, until=bench.clock.now_s + 5)
+    bench.turn()
+    assert states(bench)["1"] == "drain"
+    bench.turn(later_s=6)
+    assert states(bench)["1"] == "ready"
+
+
 # --- words ---
 
 
@@ -545,8 +678,6 @@ def test_quotes(value: object, quoted: str) -> None:
 
 
 def test_outcomes_have_a_word() -> None:
-    instance = FakeInstance()
-
     class Settled:
         is_in_sync = True
         changes = ()
@@ -555,7 +686,6 @@ def test_outcomes_have_a_word() -> None:
         is_in_sync = False
         changes = (1,)
 
-    assert instance.name == "default"
     assert describe_outcome(Outcome(Settled(), 5)) == "in_sync"  # type: ignore[arg-type]
     assert describe_outcome(Outcome(Changed(), 5)) == "applied"  # type: ignore[arg-type]
     assert describe_outcome(Outcome(Changed(), 0)) == "drifted"  # type: ignore[arg-type]

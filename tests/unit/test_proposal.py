@@ -15,6 +15,7 @@ from reconciler.config import parse
 from reconciler.environment import Environment, InterfaceFacts, imagine_environment
 from reconciler.maglev import least_moved, share_slots
 from reconciler.model import BackendState, Config
+from reconciler.overrides import Override, Overrides
 from reconciler.plan import step
 from reconciler.proposal import Change, Proposal, RingChange, propose
 from reconciler.tables import Tables, make_empty_tables
@@ -42,14 +43,19 @@ def read(text: str) -> Config:
     return parsed.config
 
 
-def propose_text(text: str, observed: Tables | None = None, now_s: float = 1) -> Proposal:
+def propose_text(
+    text: str, observed: Tables | None = None, now_s: float = 1, overrides: Overrides = ()
+) -> Proposal:
     config = read(text)
     before = make_empty_tables(SLOTS) if observed is None else observed
-    return propose(config, imagine_environment(config), before, now_ns=int(now_s * S))
+    machine = imagine_environment(config)
+    return propose(config, machine, before, now_ns=int(now_s * S), overrides=overrides)
 
 
-def apply(text: str, observed: Tables | None = None, now_s: float = 1) -> Tables:
-    proposal = propose_text(text, observed, now_s)
+def apply(
+    text: str, observed: Tables | None = None, now_s: float = 1, overrides: Overrides = ()
+) -> Tables:
+    proposal = propose_text(text, observed, now_s, overrides)
     after = reduce(step, proposal.operations, proposal.observed)
     assert after == proposal.desired
     return after
@@ -231,6 +237,74 @@ def test_drift_is_drift_after_a_change_of_the_file_that_changed_nothing() -> Non
     assert summary(propose(read(named), machine, spoilt, now_ns=S)) == [
         ("settings", "create", "drift")
     ]
+
+
+# --- overrides ---
+
+
+def override(backend: str, state: BackendState = BackendState.DRAIN) -> Override:
+    return Override("web", backend, state, "alice", "", 1.0, None)
+
+
+DRAINED = (override("b"),)
+
+
+def test_an_override_is_put_on_and_ends() -> None:
+    applied = apply(TEXT)
+    on = propose_text(TEXT, applied, 10, DRAINED)
+    assert summary(on) == [("service.web.backend.b", "update", "override")]
+    (change,) = on.changes
+    assert (change.before, change.after) == ({"state": "ready"}, {"state": "drain"})
+    assert change.slots == (125, 0)
+    assert on.overrides == DRAINED
+    assert on.desired.generation == 2
+    drained = apply(TEXT, applied, 10, DRAINED)
+    assert propose_text(TEXT, drained, 11, DRAINED).is_in_sync
+    off = propose_text(TEXT, drained, 12)
+    assert summary(off) == [("service.web.backend.b", "update", "override")]
+    assert off.changes[0].slots == (0, 125)
+    # The meaning is the file's: a comment changes nothing of that.
+    assert summary(propose_text(TEXT + "# hello\n", drained, 12)) == summary(off)
+
+
+def test_beside_a_change_of_the_file_only_the_overridden_say_override() -> None:
+    changed = TEXT.replace("10.0.0.1}", "10.0.0.1, weight: 50}")
+    assert summary(propose_text(changed, apply(TEXT), 10, DRAINED)) == [
+        ("service.web.backend.a", "update", "config"),
+        ("service.web.backend.b", "update", "override"),
+    ]
+
+
+def test_beside_an_override_drift_is_drift() -> None:
+    spoilt = replace(apply(TEXT), settings={})
+    assert summary(propose_text(TEXT, spoilt, 10, DRAINED)) == [
+        ("service.web.backend.b", "update", "override"),
+        ("settings", "create", "drift"),
+    ]
+    drained = apply(TEXT, apply(TEXT), 10, DRAINED)
+    assert summary(propose_text(TEXT, write_slot(drained), 11, DRAINED)) == [
+        ("service.web.ring", "update", "drift")
+    ]
+
+
+def test_an_override_may_be_there_before_its_backend() -> None:
+    stray = (override("c"),)
+    applied = apply(TEXT, None, 1, stray)
+    assert applied == apply(TEXT)
+    longer = TEXT + "      - {name: c, address: 10.0.0.3}\n"
+    proposal = propose_text(longer, applied, 10, stray)
+    assert summary(proposal) == [("service.web.backend.c", "create", "config")]
+    assert proposal.changes[0].slots == (0, 0)
+
+
+def test_an_override_holds_no_file_up() -> None:
+    both = (override("a"), override("b", BackendState.MAINT))
+    emptied = propose_text(TEXT, apply(TEXT), 10, both)
+    assert emptied.objection is None
+    longer = TEXT + "      - {name: c, address: 10.0.0.3}\n"
+    assert propose_text(longer, emptied.desired, 11, both).objection is None
+    # Nor does its end.
+    assert propose_text(TEXT, emptied.desired, 11).objection is None
 
 
 # --- upkeep is no change ---
