@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from reconciler.cli.override_output import list_overrides, render_overrides
 from reconciler.cli.plan_report import PlanReport, describe_disruption
 from reconciler.config_file import STANDARD_INPUT_NAME
 from reconciler.diagnostics import Paint, leave_plain, render_annotation, render_github
@@ -14,6 +16,7 @@ from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
 from reconciler.errors import Blocked, NoInput
 from reconciler.model import Protocol
+from reconciler.overrides import list_backends
 from reconciler.plan import Plan, Store
 from reconciler.proposal import Change, RingChange
 
@@ -54,6 +57,7 @@ def to_json(report: PlanReport) -> dict[str, Any]:
         "summary": summarise(proposal.changes),
         "connections": [_disruption_to_json(one) for one in report.disruptions],
         "against": report.against,
+        "overrides": list_overrides(proposal.overrides, list_backends(config)),
     }
 
 
@@ -129,7 +133,16 @@ def render_annotations(report: PlanReport) -> str:
 
 
 def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
-    """Return the plan for people: a line a resource, then what moves and what breaks."""
+    """Return the plan for people: a line a resource, what moves and breaks, and overrides."""
+    lines = [_render_plan(report, paint)]
+    if report.proposal.overrides:
+        known = list_backends(report.proposal.config)
+        listed = list_overrides(report.proposal.overrides, known)
+        lines += ["overrides:", *render_overrides(listed, time.time())]
+    return "\n".join(lines)
+
+
+def _render_plan(report: PlanReport, paint: Paint) -> str:
     proposal = report.proposal
     file, other = _name(proposal.config.path), f"instance {proposal.config.name}"
     if report.against:

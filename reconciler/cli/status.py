@@ -16,9 +16,14 @@ from rich.table import Table
 
 from reconciler import abi
 from reconciler.cli import options
-from reconciler.errors import Unavailable
+from reconciler.cli.backends import find_ids, list_staying, require_instance
+from reconciler.cli.override_output import count_connections, list_overrides, render_overrides
+from reconciler.errors import XdplbError
 from reconciler.fingerprint import fingerprint_rings
 from reconciler.lock import find_holder
+from reconciler.model import BackendState
+from reconciler.override_store import OverrideStore
+from reconciler.overrides import Override, Overrides, find_in_force
 from reconciler.resources import count_slots
 from reconciler.status import ControllerStatus, read_status
 
@@ -51,11 +56,7 @@ def status(
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
     instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
-    if not instance.exists():
-        raise Unavailable(
-            f"there is no instance {instance.name} under {instance.root}",
-            remedy="start one with xdplb-reconcile",
-        )
+    require_instance(instance)
     document = describe(instance)
     if as_json:
         click.echo(json.dumps(document, indent=2))
@@ -69,6 +70,7 @@ def describe(instance: Instance) -> dict[str, Any]:
     fingerprints = fingerprint_rings(tables)
     holder = find_holder(instance.folder)
     account = read_status(instance.name)
+    overrides, problem = _find_overrides(instance.name, tables)
     return {
         "format_version": FORMAT_VERSION,
         "kind": "xdplb.status",
@@ -82,8 +84,27 @@ def describe(instance: Instance) -> dict[str, Any]:
             for name, one in tables.attachments.items()
         },
         "services": _describe_services(instance, tables, fingerprints.services),
+        "overrides": list_overrides(overrides, list_staying(tables)),
+        "overrides_problem": problem,
         "verdicts": _describe_verdicts(instance),
     }
+
+
+def _find_overrides(name: str, tables: Tables) -> tuple[Overrides, str | None]:
+    """Return the overrides in force, and those that are over and still on; or the problem.
+
+    Without a controller an override stays on when its time is over, until the next pass.
+    """
+    try:
+        kept = OverrideStore(name).read()
+    except XdplbError as error:
+        return (), str(error)
+    ids, in_force = find_ids(tables), find_in_force(kept, time.time())
+
+    def is_on(one: Override) -> bool:
+        return one.name in ids and tables.backends[ids[one.name]].state is one.state
+
+    return tuple(one for one in kept if one in in_force or is_on(one)), None
 
 
 def _describe_controller(holder: int | None, account: ControllerStatus | None) -> dict[str, Any]:
@@ -101,12 +122,13 @@ def _describe_services(
     instance: Instance, tables: Tables, fingerprints: Mapping[int, str]
 ) -> list[dict[str, Any]]:
     counters = instance.dataplane.read_counters("backend_stats")
+    flows = instance.dataplane.count_flows(tables, time.monotonic_ns())
     slots = count_slots(tables)
     services = []
     for number, info in sorted(tables.service_info.items(), key=lambda item: item[1].name):
         endpoints = [e for e, row in tables.services.items() if row.id == number]
         rows = {i: row for i, row in tables.backends.items() if row.service == number}
-        total_weight = sum(tables.backend_info[i].weight for i in rows if i in tables.backend_info)
+        weights = [tables.backend_info[i].weight for i in rows if _is_ready(tables, i)]
         services.append(
             {
                 "name": info.name,
@@ -117,9 +139,12 @@ def _describe_services(
                 "ring_fingerprint": fingerprints.get(number),
                 "remembers_for_s": _seconds_until(info.window_end_ns),
                 "backends": [
-                    _describe_backend(
-                        tables, i, counters[i], slots.get(info.name, {}), total_weight
-                    )
+                    {
+                        **_describe_backend(
+                            tables, i, counters[i], slots.get(info.name, {}), sum(weights)
+                        ),
+                        "connections": int(flows[i]),
+                    }
                     for i in sorted(rows, key=lambda i: tables.backend_info[i].name)
                 ],
             }
@@ -141,9 +166,15 @@ def _describe_backend(
         "leaves_in_s": _seconds_until(info.leaves_ns),
         "slots": slots.get(info.name, 0),
         "share": slots.get(info.name, 0) / size if size else 0.0,
-        "expected_share": info.weight / total_weight if total_weight else 0.0,
+        "expected_share": info.weight / total_weight if _is_ready(tables, number) else 0.0,
         **{key: int(counters[key]) for key in abi.BACKEND_STATS.names or ()},
     }
+
+
+def _is_ready(tables: Tables, number: int) -> bool:
+    """Whether a backend's weight gives it slots."""
+    is_weighted = number in tables.backend_info and tables.backend_info[number].weight > 0
+    return is_weighted and tables.backends[number].state is BackendState.READY
 
 
 def _seconds_until(time_ns: int) -> float | None:
@@ -168,7 +199,18 @@ def print_status(document: dict[str, Any], *, verbose: bool) -> None:
     console.print(f"ring fingerprint: {document['ring_fingerprint']}")
     for service in document["services"]:
         _print_service(console, service)
+    _print_overrides(console, document)
     _print_verdicts(console, document["verdicts"], verbose=verbose)
+
+
+def _print_overrides(console: Console, document: dict[str, Any]) -> None:
+    lines = render_overrides(document["overrides"], time.time())
+    if problem := document["overrides_problem"]:
+        lines = [f"  unknown: {problem}"]
+    if lines:
+        console.print("\noverrides")
+    for line in lines:
+        console.print(line, markup=False)
 
 
 def _is_terminal() -> bool:
@@ -214,6 +256,8 @@ def _print_service(console: Console, service: dict[str, Any]) -> None:
         table.add_column(column, justify="left" if is_word else "right", no_wrap=True)
     for backend in service["backends"]:
         state = backend["state"]
+        if state == "drain":
+            state += f", {count_connections(backend['connections'])}"
         if backend["leaves_in_s"] is not None:
             state += f", leaves in {backend['leaves_in_s']:.0f} s"
         table.add_row(

@@ -147,6 +147,7 @@ PLAN_KEYS = [
     "summary",
     "connections",
     "against",
+    "overrides",
 ]
 
 
@@ -182,6 +183,7 @@ def test_the_document_of_a_plan(xdplb):
     assert document["guard"] == {"blocked": False, "reason": None}
     assert document["diagnostics"] == []
     assert document["summary"] == {"add": 0, "change": 1, "remove": 0, "drift": 0}
+    assert document["overrides"] == []
 
 
 def test_the_document_of_a_pass_is_that_of_its_plan_and_what_was_done(xdplb):

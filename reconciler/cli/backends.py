@@ -1,0 +1,120 @@
+"""SERVICE/BACKEND on a command line, and what the kernel holds of it."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from reconciler.errors import Unavailable
+from reconciler.model import BackendState
+from reconciler.overrides import BackendName
+from reconciler.resources import count_slots
+from reconciler.tables import Tables
+
+if TYPE_CHECKING:
+    from reconciler.instance import Instance
+
+PLACE = "SERVICE/BACKEND"
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A backend as the kernel holds it at one moment.
+
+    `connections` are the open ones that are remembered, `packets` those sent to it
+    since it came.
+    """
+
+    state: BackendState
+    slots: int
+    connections: int
+    packets: int
+    generation: int
+
+
+def parse_backend(text: str, known: Collection[BackendName]) -> BackendName:
+    """Return the backend that is meant; the service may be left out where there is one.
+
+    Raises:
+        click.BadParameter: there is no such backend among the known ones.
+    """
+    services = sorted({service for service, _ in known})
+    service, slash, backend = text.partition("/")
+    if not slash and len(services) == 1:
+        service, backend = services[0], text
+    elif not slash:
+        raise click.BadParameter(
+            f"{text} names no service; write for example {services[0]}/{text}"
+            if services
+            else "there is no service",
+            param_hint=PLACE,
+        )
+    if service not in services:
+        raise click.BadParameter(
+            f"there is no service {service}; {_suggest(service, services)}", param_hint=PLACE
+        )
+    backends = sorted(name for owner, name in known if owner == service)
+    if backend not in backends:
+        raise click.BadParameter(
+            f"service {service} has no backend {backend}; {_suggest(backend, backends)}",
+            param_hint=PLACE,
+        )
+    return service, backend
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"there is: {', '.join(known)}"
+
+
+def find_ids(tables: Tables) -> dict[BackendName, int]:
+    """Return the id of every backend in the tables, those on their way out included."""
+    ids = {}
+    for number, row in tables.backends.items():
+        service, info = tables.service_info.get(row.service), tables.backend_info.get(number)
+        if service and info:
+            ids[service.name, info.name] = number
+    return ids
+
+
+def list_staying(tables: Tables) -> set[BackendName]:
+    """Return the backends that the file has."""
+    return {
+        name
+        for name, number in find_ids(tables).items()
+        if not tables.backend_info[number].leaves_ns
+    }
+
+
+def require_instance(instance: Instance) -> None:
+    """See that the instance has been applied.
+
+    Raises:
+        Unavailable: it has not.
+    """
+    if not instance.exists():
+        raise Unavailable(
+            f"there is no instance {instance.name} under {instance.root}",
+            remedy="start one with xdplb-reconcile",
+        )
+
+
+def see_backend(instance: Instance, name: BackendName) -> Sighting | None:
+    """Return what the kernel holds of a backend; None if it is not there."""
+    tables = instance.dataplane.read()
+    number = find_ids(tables).get(name)
+    if number is None:
+        return None
+    flows = instance.dataplane.count_flows(tables, time.monotonic_ns())
+    return Sighting(
+        state=tables.backends[number].state,
+        slots=count_slots(tables).get(name[0], {}).get(name[1], 0),
+        connections=int(flows[number]),
+        packets=int(instance.dataplane.read_counters("backend_stats")[number]["packets"]),
+        generation=tables.generation,
+    )
