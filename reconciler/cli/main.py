@@ -21,6 +21,7 @@ VERBS = {
     "apply": "Bring the kernel to the file, once, after a look at the plan.",
     "run": "Be the controller: watch the file and keep the kernel to it.",
     "status": "Show services, backends, verdicts and the last reload.",
+    "wait": "Wait until a backend is drained or ready, or the kernel follows the file.",
     "lookup": "Show which slot and backend a client gets.",
     "detach": "Take the data plane off the interfaces.",
     "demo": "Balance real connections in a laboratory on this machine.",

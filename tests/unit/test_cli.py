@@ -78,6 +78,7 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("run nonsense", 64),
         ("run --lock-timeout soon", 64),
         ("run -c - ", 64),
+        ("wait", 64),
         # no file
         ("plan none.yaml --against old.yaml", 66),
         ("plan --against none.yaml", 66),
