@@ -78,6 +78,8 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("run nonsense", 64),
         ("run --lock-timeout soon", 64),
         ("run -c - ", 64),
+        ("drain", 64),
+        ("drain web/a --for soon", 64),
         ("wait", 64),
         # no file
         ("plan none.yaml --against old.yaml", 66),
