@@ -14,6 +14,8 @@ from reconciler.environment import Environment, imagine_environment
 from reconciler.instance import Instance
 from reconciler.memory import Occupancy
 from reconciler.model import Config, Limits
+from reconciler.override_store import OverrideFollower, OverrideStore
+from reconciler.overrides import Overrides
 from reconciler.plan import Operation, step
 from reconciler.proposal import Proposal
 from reconciler.tables import Tables, make_empty_tables
@@ -71,6 +73,7 @@ class FakeInstance(Instance):
         self.root = self.folder = Path("/nowhere")
         self.dataplane = dataplane  # type: ignore[assignment]
         self.rings = Rings()
+        self.overrides = OverrideFollower(OverrideStore(name, self.root))
         self._has_memory = True
         self.config: Config | None = None
 
@@ -78,9 +81,9 @@ class FakeInstance(Instance):
     def held(self, *, timeout_s: float = 0.0) -> Iterator[None]:  # noqa: ARG002
         yield
 
-    def propose(self, config: Config) -> Proposal:
+    def propose(self, config: Config, overrides: Overrides | None = None) -> Proposal:
         self.config = config
-        return super().propose(config)
+        return super().propose(config, overrides)
 
     def nudge_neighbours(self, tables: Tables) -> None:
         pass

@@ -20,6 +20,7 @@ from reconciler.config_file import Loaded
 from reconciler.diagnostics import Diagnostic
 from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.errors import Blocked, Degraded, ExitCode, RolledBack, XdplbError
+from reconciler.model import Config
 from reconciler.status import Attempt, ControllerStatus, write_status
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class OnePass:
                     verify=self.options.verify,
                     review=self._review,
                 )
-                self._leave_account(outcome)
+                leave_account(self.loaded.config, outcome)
         except _FATES as error:
             self._print_document((), is_changed=False, writes=0, error=error)
             raise
@@ -164,14 +165,14 @@ class OnePass:
         is_told = self.options.detailed_exitcode and has_changes
         return ExitCode.CHANGES if is_told else ExitCode.OK
 
-    def _leave_account(self, outcome: Outcome) -> None:
-        """Leave an account for `xdplb status`."""
-        from reconciler.loop import describe_outcome  # noqa: PLC0415
 
-        config = self.loaded.config
-        attempt = Attempt(describe_outcome(outcome), time.time(), config.sha256)
-        account = ControllerStatus(os.getpid(), config.path, attempt, attempt)
-        try:
-            write_status(config.name, account)
-        except OSError as error:
-            click.echo(f"xdplb: status.json is not written: {error}", err=True)
+def leave_account(config: Config, outcome: Outcome) -> None:
+    """Leave an account of a pass for `xdplb status`."""
+    from reconciler.loop import describe_outcome  # noqa: PLC0415
+
+    attempt = Attempt(describe_outcome(outcome), time.time(), config.sha256)
+    account = ControllerStatus(os.getpid(), config.path, attempt, attempt)
+    try:
+        write_status(config.name, account)
+    except OSError as error:
+        click.echo(f"xdplb: status.json is not written: {error}", err=True)

@@ -25,8 +25,8 @@ from reconciler.cli.backends import (
     require_instance,
     see_backend,
 )
+from reconciler.cli.one_pass import leave_account
 from reconciler.cli.override_output import describe_override
-from reconciler.cli.run import tell_outcome
 from reconciler.config_file import Loaded, load
 from reconciler.errors import Blocked, Locked, Overdue, XdplbError
 from reconciler.guard import find_override_objection
@@ -231,7 +231,7 @@ class _Giver:
             except XdplbError as error:
                 error.remedy = "; ".join(filter(None, (error.remedy, "the override is kept")))
                 raise
-            tell_outcome(self.loaded, outcome)
+            leave_account(self.loaded.config, outcome)
             return True
 
     def _edit_applied(self, overrides: Overrides) -> Overrides:
