@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.config import ConfigInvalid, parse
+from reconciler.config import ConfigInvalid, Parsed, codes, judge
+from reconciler.config.document import Document, digest_documents, read_document
+from reconciler.config.include import Include, list_includes
+from reconciler.config.nodes import diagnose
 from reconciler.config.text import MAX_BYTES, decode_leniently
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import NoInput
+from reconciler.included_files import IncludedFiles
 from reconciler.model import Config
 
 STANDARD_INPUT = "-"
@@ -19,12 +24,35 @@ _SYSTEM_PATH = "/etc/xdplb/lb.yaml"
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """A configuration's files as they were read: its own, and those that it includes.
+
+    `patterns` are the paths that `include` asks for, with their wildcards, and
+    `texts` what the files hold, by the name that each has in diagnostics.
+    """
+
+    document: Document
+    included: tuple[Document, ...]
+    patterns: tuple[str, ...]
+    texts: Mapping[str, str]
+
+    @property
+    def sha256(self) -> str:
+        """The digest of all of them; see `digest_documents`."""
+        return digest_documents([self.document, *self.included])
+
+    def parse(self) -> Parsed:
+        """Return what they say. To be called once: the documents are used up."""
+        return judge(self.document, self.included)
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration, what its author should know about it, and its text."""
+    """A valid configuration, what its author should know about it, and its files' texts."""
 
     config: Config
     warnings: tuple[Diagnostic, ...]
-    text: str
+    texts: Mapping[str, str]
 
 
 def default_config_path() -> str:
@@ -66,6 +94,44 @@ def read_config(path: str) -> bytes:
         raise NoInput(f"{path} can't be read: {error}", remedy=remedy) from None
 
 
+def read_files(path: str) -> Files:
+    """Read a file, or standard input for `-`, and what it includes.
+
+    Only the file itself must be there: what else is wrong is in the documents.
+
+    Raises:
+        NoInput: there is no such file, or it can't be read.
+    """
+    data = read_config(path)
+    name = name_config(path)
+    document = read_document(data, name)
+    texts = {name: decode_leniently(data)}
+    includes = list_includes(document)
+    if path == STANDARD_INPUT:
+        return Files(document, tuple(map(_refuse_include, includes)), (), texts)
+    included = IncludedFiles(path, data, document)
+    patterns = tuple(included.read(include) for include in includes)
+    return Files(document, tuple(included.documents), patterns, texts | included.texts)
+
+
+def _refuse_include(include: Include) -> Document:
+    message = "standard input has no directory to include files from"
+    problem = diagnose(codes.INCLUDE, include.place, message, "name the file instead of '-'")
+    return Document(include.pattern, "", None, [problem])
+
+
+def parse_files(files: Files) -> Loaded:
+    """Return the valid configuration that the files are.
+
+    Raises:
+        ConfigInvalid: they have errors; the exception carries all of them.
+    """
+    parsed = files.parse()
+    if parsed.config is None:
+        raise ConfigInvalid(files.document.path, parsed.diagnostics, files.texts)
+    return Loaded(parsed.config, parsed.diagnostics, files.texts)
+
+
 def load(path: str) -> Loaded:
     """Read and parse a configuration.
 
@@ -73,10 +139,4 @@ def load(path: str) -> Loaded:
         NoInput: there is no such file, or it can't be read.
         ConfigInvalid: it has errors; the exception carries all of them.
     """
-    data = read_config(path)
-    name = name_config(path)
-    parsed = parse(data, name)
-    text = decode_leniently(data)
-    if parsed.config is None:
-        raise ConfigInvalid(name, parsed.diagnostics, {name: text})
-    return Loaded(parsed.config, parsed.diagnostics, text)
+    return parse_files(read_files(path))

@@ -6,7 +6,6 @@ what should be, and whatever made it look plays no part in the result.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import signal
@@ -18,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from reconciler.config_file import Loaded, load
+from reconciler.config_file import Files, Loaded, parse_files, read_files
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import Blocked, NoInput, XdplbError
 from reconciler.instance import Instance, Outcome
 from reconciler.model import Config
 from reconciler.overrides import Overrides
 from reconciler.status import Attempt, ControllerStatus, write_status
-from reconciler.watch import POLL_S, FileWatch, Stamp, measure_age_s, read_stamp
+from reconciler.watch import POLL_S, FileWatch, Sources, Stamp, measure_age_s
 
 log = logging.getLogger("xdplb")
 
@@ -51,12 +50,13 @@ class Loop:
     ) -> None:
         self.instance = instance
         self.path = Path(path)
+        self.sources = Sources(self.path)
         self.options = options or LoopOptions()
         self.config: Config = first.config  # the last good one
         self._wanted: Config = first.config  # the last valid one
         self._overrides: Overrides = ()  # those that the last good pass put on
         self._file_sha256: str | None = first.config.sha256  # None: not looked at
-        self._stamp: Stamp = None
+        self._stamp: Stamp = {}
         self._wake = threading.Event()
         self._stopping = False
         self._look_at_file = self._is_forced = False
@@ -106,9 +106,9 @@ class Loop:
         Raises:
             XdplbError: the first pass failed. Later failures are logged and tried again.
         """
-        watch = FileWatch(self.path, self._wake.set)
-        override_watch = FileWatch(self.instance.overrides.path, self._wake.set)
-        self._stamp = read_stamp(self.path)
+        watch = FileWatch(self.sources, self._wake.set)
+        override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
+        self._stamp = self.sources.read_stamp()
         self._finish(self.config, self._reconcile(self.config))
         self._look_at_file = True  # it may have changed before it was watched
         try:
@@ -148,7 +148,7 @@ class Loop:
         Done is one who closed or renamed the file, or has let it rest for the
         debounce time; until then it may be half a file.
         """
-        stamp = read_stamp(self.path)
+        stamp = self.sources.read_stamp()
         if stamp != self._stamp:
             self._stamp = stamp
             self._look_at_file = True
@@ -164,18 +164,25 @@ class Loop:
     def _take_file(self) -> None:
         self._look_at_file = self._is_forced = False
         try:
-            config = self._load()
-        except XdplbError as error:
-            self._reject(error)
+            files = read_files(str(self.path))
+        except NoInput as error:
+            self._reject(error, "")
             return
-        if config.sha256 != self._file_sha256:
-            self._file_sha256 = config.sha256
-            self._wanted = config
-            self._attempt = None
-            self._pass(config)
+        self.sources.patterns = files.patterns
+        if files.sha256 == self._file_sha256:
+            return
+        try:
+            config = self._parse(files)
+        except XdplbError as error:
+            self._reject(error, files.sha256)
+            return
+        self._file_sha256 = config.sha256
+        self._wanted = config
+        self._attempt = None
+        self._pass(config)
 
-    def _load(self) -> Config:
-        config = load(str(self.path)).config
+    def _parse(self, files: Files) -> Config:
+        config = parse_files(files).config
         if config.name != self.config.name:
             raise XdplbError(
                 f"{self.path}: name is {config.name}, this controller runs {self.config.name}",
@@ -183,8 +190,7 @@ class Loop:
             )
         return config
 
-    def _reject(self, error: XdplbError) -> None:
-        sha256 = _digest(self.path)
+    def _reject(self, error: XdplbError, sha256: str) -> None:
         if sha256 == self._file_sha256:
             return
         self._file_sha256 = sha256
@@ -309,10 +315,3 @@ def quote(value: object) -> str:
     """Return a log value in quotes, on one line."""
     text = " ".join(str(value).split())
     return '"' + text.replace('"', "'") + '"'
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return ""

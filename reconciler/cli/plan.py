@@ -131,5 +131,4 @@ def print_plan(
 def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:
     """Print warnings about a file on standard error."""
     if warnings:
-        texts = {loaded.config.path: loaded.text}
-        click.echo(diagnostics.render_human(warnings, texts, paint), err=True)
+        click.echo(diagnostics.render_human(warnings, loaded.texts, paint), err=True)

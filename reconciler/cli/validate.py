@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import click
 
 from reconciler import diagnostics
 from reconciler.cli import options
 from reconciler.cli.color import color_option, paint
-from reconciler.config import Parsed, codes, parse
-from reconciler.config.text import decode_leniently
-from reconciler.config_file import default_config_path, name_config, read_config
+from reconciler.config import Parsed, codes
+from reconciler.config_file import default_config_path, name_config, read_files
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import ExitCode, NoInput
 from reconciler.model import Config
@@ -23,11 +22,14 @@ FORMAT_VERSION = "1.0"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one file. `missing` says why it could not be read, if so."""
+    """What became of one file. `missing` says why it could not be read, if so.
+
+    `texts` is its text, and those of the files that it includes, by path.
+    """
 
     path: str
     parsed: Parsed
-    text: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
     missing: NoInput | None = None
 
 
@@ -58,14 +60,14 @@ def validate(
 
 
 def check_file(path: str) -> Result:
-    """Read and parse one file."""
+    """Read and parse one file, and what it includes."""
     name = name_config(path)
     try:
-        data = read_config(path)
+        files = read_files(path)
     except NoInput as error:
         problem = Diagnostic(codes.UNREADABLE, "error", error.message, hint=error.remedy)
         return Result(name, Parsed(None, (problem,)), missing=error)
-    return Result(name, parse(data, name), decode_leniently(data))
+    return Result(name, files.parse(), files.texts)
 
 
 def choose_exit_code(results: Iterable[Result]) -> ExitCode:
@@ -94,8 +96,8 @@ def _print_human(result: Result) -> None:
     if result.missing:
         click.echo(f"xdplb: {result.missing}", err=True)
     elif result.parsed.diagnostics:
-        texts = {result.path: result.text}
-        click.echo(diagnostics.render_human(result.parsed.diagnostics, texts, paint), err=True)
+        text = diagnostics.render_human(result.parsed.diagnostics, result.texts, paint)
+        click.echo(text, err=True)
 
 
 def _print_github(result: Result) -> None:

@@ -1,15 +1,16 @@
 """Reads lb.yaml: bytes in, a `Config` or every reason why not out.
 
-Four stages, each a module: YAML (`yaml12`), schema (`schema`), conversion
+Four stages, each a module: YAML (`document`), schema (`schema`), conversion
 (`convert`) and meaning (`checks`, `later`). A later stage looks only at what the
 earlier ones accepted, so that all of a file's problems are found in one run and
-none is told twice. Pure, but for reading the schema that ships with the code.
+none is told twice. Between the second and the third, the services of included files
+join those of the file that includes them (`include`). Pure, but for reading the schema
+that ships with the code.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import ClassVar
@@ -17,10 +18,12 @@ from typing import ClassVar
 from reconciler.config import codes, nodes
 from reconciler.config.checks import check_meaning
 from reconciler.config.convert import convert
+from reconciler.config.document import Document, digest_documents, read_document
+from reconciler.config.include import add_services, check_any_service, take_services
 from reconciler.config.later import refuse_later_features
-from reconciler.config.schema import check_schema
-from reconciler.config.text import RefusedError, decode
-from reconciler.config.yaml12 import MAX_PROBLEMS, read_nodes
+from reconciler.config.schema import check_included_schema, check_schema
+from reconciler.config.schema_messages import Finding
+from reconciler.config.yaml12 import MAX_PROBLEMS
 from reconciler.diagnostics import (
     Diagnostic,
     Paint,
@@ -31,7 +34,7 @@ from reconciler.diagnostics import (
 from reconciler.errors import ExitCode, XdplbError
 from reconciler.model import Config, Source
 
-__all__ = ["ConfigInvalid", "Parsed", "parse"]
+__all__ = ["ConfigInvalid", "Parsed", "judge", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,51 +65,86 @@ class ConfigInvalid(XdplbError):
 
 
 def parse(data: bytes, path: str) -> Parsed:
-    """Return the configuration that these bytes are, or everything that is wrong with them.
+    """Return the configuration that these bytes alone are, or everything that is wrong with them.
 
-    Never raises on any input. Diagnostics are sorted by place, warnings among
-    errors; past a thousand of either the rest is left out.
+    What they include is not looked for. Otherwise as `judge`.
 
     Args:
         data: the bytes of the file.
         path: its name in diagnostics and in `Config.path`.
     """
-    config, diagnostics = _parse(data, path)
-    found = sort_by_place(_limit(diagnostics, path))
+    return judge(read_document(data, path))
+
+
+def judge(document: Document, included: Sequence[Document] = ()) -> Parsed:
+    """Return the configuration that documents are together, or everything that is wrong with them.
+
+    Never raises on any input. Diagnostics are sorted by place, warnings among
+    errors; past a thousand of either the rest is left out.
+
+    Args:
+        document: the file itself.
+        included: the files that it includes, in their order.
+    """
+    config, diagnostics = _judge(document, included)
+    found = sort_by_place(_limit(diagnostics, document.path))
     is_valid = not any(diagnostic.is_error for diagnostic in found)
     return Parsed(config if is_valid else None, found)
 
 
-def _parse(data: bytes, path: str) -> tuple[Config | None, list[Diagnostic]]:
-    try:
-        text = decode(data, path)
-    except RefusedError as refused:
-        return None, [refused.diagnostic]
-    root, problems = read_nodes(text, path)
-    if root is None:
-        return None, problems
-    if isinstance(root, nodes.Scalar) and root.value is None:
-        place = nodes.Place(path, 1, 1, 1)
-        hint = "start with 'interface', 'port' and 'backends'"
-        return None, [*problems, nodes.diagnose(codes.EMPTY, place, "the file is empty", hint)]
-    return _parse_nodes(root, path, hashlib.sha256(data).hexdigest(), problems)
-
-
-def _parse_nodes(
-    root: nodes.Node, path: str, sha256: str, problems: list[Diagnostic]
+def _judge(
+    document: Document, included: Sequence[Document]
 ) -> tuple[Config | None, list[Diagnostic]]:
-    findings = list(islice(check_schema(root), MAX_PROBLEMS + 1))
-    told = {problem.source for problem in problems if problem.is_error}
-    # A value that YAML refused is null in the tree: that it is null is no news.
-    refused = [f.diagnostic for f in findings if not (f.bad_path and f.diagnostic.source in told)]
-    wrong = {diagnostic.source for diagnostic in refused}
-    problems = [p for p in problems if p.is_error or p.source not in wrong]
-    if not isinstance(root, nodes.Mapping) or len(findings) > MAX_PROBLEMS:
-        return None, [*problems, *refused]
-    nodes.prune(root, (finding.bad_path for finding in findings if finding.bad_path))
-    draft, unreadable = convert(root, path, sha256)
+    root = document.root
+    if root is None:
+        return None, document.problems
+    found = list(document.problems)
+    if not _check_schema(check_schema(root), root, found):
+        return None, found
+    if not isinstance(root, nodes.Mapping) or not _join_services(root, included, found):
+        return None, found
+    sha256 = digest_documents([document, *included])
+    draft, unreadable = convert(root, document.path, sha256)
     meaning = _stop_at_limit(chain(refuse_later_features(root), check_meaning(draft)))
-    return draft.config, [*problems, *refused, *unreadable, *meaning]
+    return draft.config, [*found, *unreadable, *meaning]
+
+
+def _check_schema(findings: Iterator[Finding], root: nodes.Node, found: list[Diagnostic]) -> bool:
+    """Add what the schema refuses to `found`, and prune it; False when it is too much."""
+    refused = list(islice(findings, MAX_PROBLEMS + 1))
+    told = {problem.source for problem in found if problem.is_error}
+    # A value that YAML refused is null in the tree: that it is null is no news.
+    news = [f.diagnostic for f in refused if not (f.bad_path and f.diagnostic.source in told)]
+    # Nor is a warning about a value that is wrong altogether.
+    wrong = {diagnostic.source for diagnostic in news}
+    found[:] = [p for p in found if p.is_error or p.source not in wrong] + news
+    if isinstance(root, nodes.Mapping):
+        nodes.prune(root, (finding.bad_path for finding in refused if finding.bad_path))
+    return len(refused) <= MAX_PROBLEMS
+
+
+def _join_services(
+    root: nodes.Mapping, included: Sequence[Document], found: list[Diagnostic]
+) -> bool:
+    """Add the services of included files to `root` and what is wrong with them to `found`.
+
+    Returns False when that is too much to go on.
+    """
+    joined = []
+    for document in included:
+        services, misplaced = take_services(document)
+        found += [*document.problems, *misplaced]
+        if services is None:
+            continue
+        part = nodes.Mapping(services.place, {"services": services})
+        if not _check_schema(check_included_schema(part), part, found):
+            return False
+        if isinstance(listed := part.get("services"), nodes.Sequence):
+            joined.append(listed)
+    add_services(root, joined)
+    if not any(diagnostic.is_error for diagnostic in found):
+        found += check_any_service(root)
+    return True
 
 
 def _stop_at_limit(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

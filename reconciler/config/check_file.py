@@ -28,9 +28,10 @@ def check_service_names(draft: Draft) -> Iterator[Diagnostic]:
     for item in draft.whole_services:
         first = seen.setdefault(item.service.name, item)
         if first is not item:
-            line = first.node.place.line
-            message = f"service {quote(item.service.name)} is already defined on line {line}"
-            yield diagnose(codes.DUPLICATE_SERVICE, item.node.place_of("name"), message)
+            place = item.node.place_of("name")
+            where = first.node.place.seen_from(place)
+            message = f"service {quote(item.service.name)} is already defined {where}"
+            yield diagnose(codes.DUPLICATE_SERVICE, place, message)
 
 
 def check_vips(draft: Draft) -> Iterator[Diagnostic]:
@@ -41,12 +42,12 @@ def check_vips(draft: Draft) -> Iterator[Diagnostic]:
         listens_on = _identify_vip(service)
         first = seen.setdefault((listens_on, service.port, service.protocol), item)
         if first is not item and listens_on:
+            place = item.node.place_of("vip" if service.vip else "port")
             shown = f"{service.vip or 'the own addresses'} port {service.port}"
             message = (
                 f"{shown} ({service.protocol.name.lower()}) is already taken "
-                f"by service {quote(first.service.name)}"
+                f"by service {quote(first.service.name)} {first.node.place.seen_from(place)}"
             )
-            place = item.node.place_of("vip" if service.vip else "port")
             yield diagnose(codes.DUPLICATE_VIP, place, message)
 
 

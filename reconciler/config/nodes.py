@@ -28,6 +28,12 @@ class Place:
         """The same place as the model knows it."""
         return Source(self.file, self.line, self.column)
 
+    def seen_from(self, other: Place) -> str:
+        """Return words for this place in a message that stands at another one."""
+        if self.file == other.file:
+            return f"on line {self.line}"
+        return f"at {self.file}:{self.line}"
+
 
 @dataclass(slots=True)
 class Scalar:
@@ -78,6 +84,15 @@ def to_plain(node: Node) -> object:
     if isinstance(node, Sequence):
         return [to_plain(item) for item in node.items]
     return node.value
+
+
+def count_nodes(node: Node) -> int:
+    """Return how many values a tree holds, itself included."""
+    if isinstance(node, Mapping):
+        return 1 + sum(map(count_nodes, node.entries.values()))
+    if isinstance(node, Sequence):
+        return 1 + sum(map(count_nodes, node.items))
+    return 1
 
 
 def find_node(root: Node, path: Iterable[str | int]) -> Node:

@@ -17,8 +17,18 @@ if TYPE_CHECKING:
 
 
 def check_schema(root: Node) -> Iterator[Finding]:
-    """Yield what the schema refuses, in no particular order."""
-    index, validator = _load_validator()
+    """Yield what the schema refuses in a file, in no particular order."""
+    index, validator, _ = _load_validators()
+    yield from _check(root, index, validator)
+
+
+def check_included_schema(root: Node) -> Iterator[Finding]:
+    """Yield what the schema refuses in an included file, in no particular order."""
+    index, _, validator = _load_validators()
+    yield from _check(root, index, validator)
+
+
+def _check(root: Node, index: SchemaIndex, validator: Validator) -> Iterator[Finding]:
     plain: Any = to_plain(root)
     for error in validator.iter_errors(plain):
         if error.validator != "type" and _is_of_wrong_type(error, validator):
@@ -44,7 +54,8 @@ def _read_error(error: ValidationError) -> Violation:
 
 
 @functools.cache
-def _load_validator() -> tuple[SchemaIndex, Validator]:
+def _load_validators() -> tuple[SchemaIndex, Validator, Validator]:
+    """The keys there are, and what checks a file and what an included one."""
     # Only commands that read a configuration pay for this import.
     from jsonschema import Draft202012Validator, validators  # noqa: PLC0415
 
@@ -52,7 +63,7 @@ def _load_validator() -> tuple[SchemaIndex, Validator]:
     # JSON Schema calls 80.0 and 1e3 integers; in a configuration they are mistakes.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     strict: Any = validators.extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
-    return SchemaIndex(schema), strict(schema)
+    return SchemaIndex(schema), strict(schema), strict(schema["$defs"]["included"])
 
 
 def load_schema() -> dict[str, Any]:

@@ -147,6 +147,8 @@ def _explain_missing_key(
         return
     message = f"{name_path(violation.path)} needs {quote(missing)}"
     hint = "or list 'services', each with a name, a port and backends" if is_form_open else ""
+    if not violation.path and list(mapping.entries) == ["services"]:
+        hint = "a file of services only is included by another: check that one"
     yield Finding(diagnose(codes.MISSING_KEY, mapping.place, message, hint))
 
 

@@ -52,6 +52,7 @@ class _Frame:
 @dataclass(slots=True)
 class _Builder:
     file: str
+    room: int
     root: Node | None = None
     problems: list[Diagnostic] = field(default_factory=list)
     warnings: list[Diagnostic] = field(default_factory=list)
@@ -141,8 +142,9 @@ class _Builder:
 
     def _add(self, node: Node) -> None:
         self.node_count += 1
-        if self.node_count > MAX_NODES:
-            message = f"the file holds more than {MAX_NODES} values"
+        if self.node_count > self.room:
+            who = "the file holds" if self.room == MAX_NODES else "the files together hold"
+            message = f"{who} more than {MAX_NODES} values"
             raise RefusedError(diagnose(codes.TOO_LARGE, node.place, message))
         if not self.stack:
             self.root = node
@@ -199,14 +201,14 @@ def _place(event: yaml.Event, file: str) -> Place:
     return Place(file, start.line + 1, start.column + 1, length)
 
 
-def read_nodes(text: str, file: str) -> tuple[Node | None, list[Diagnostic]]:
-    """Return the root of a document and what is wrong with it as YAML.
+def read_nodes(text: str, file: str, room: int = MAX_NODES) -> tuple[Node | None, list[Diagnostic]]:
+    """Return the root of a document of at most `room` values and what is wrong with it as YAML.
 
     The root is None when the text can't be read to its end; then the problems
     say why. Otherwise what was refused is left out of the tree, or null in it,
     and the rest can be judged. An empty document is a null scalar. Warnings come last.
     """
-    builder = _Builder(file)
+    builder = _Builder(file, room)
     try:
         for event in _read_events(text, file):
             if not builder.take(event):

@@ -7,7 +7,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.config import parse
+from reconciler.config import judge, parse
+from reconciler.config.document import read_document
 from reconciler.config.yaml12 import read_nodes
 
 names = st.from_regex(r"[a-z][a-z0-9-]{0,9}", fullmatch=True)
@@ -112,6 +113,22 @@ def test_comments_mean_nothing(document, words):
     text = yaml.safe_dump(document)
     commented = "".join(f"# {words}\n\n{line} # {words}\n" for line in text.splitlines())
     assert read(commented) == read(text)
+
+
+@given(documents, st.data())
+def test_which_file_a_service_stands_in_means_nothing(document, data):
+    listed = document["services"]
+    homes = data.draw(st.lists(st.integers(0, 3), min_size=len(listed), max_size=len(listed)))
+    parts = [[s for s, home in zip(listed, homes, strict=True) if home == n] for n in range(4)]
+    main = {key: value for key, value in document.items() if key != "services"}
+    main |= {"include": ["*"]} | ({"services": parts[0]} if parts[0] else {})
+    included = [
+        read_document(json.dumps({"services": part}).encode(), f"{number}.yaml")
+        for number, part in enumerate(parts[1:])
+        if part
+    ]
+    parsed = judge(read_document(json.dumps(main).encode(), "lb.yaml"), included)
+    assert parsed.config == read(json.dumps(document))
 
 
 @given(documents)
@@ -220,6 +237,15 @@ whole = st.fixed_dictionaries(
 @given(whole | trees)
 def test_no_document_makes_parse_raise(document):
     check_parsed(json.dumps(document).encode())
+
+
+@settings(max_examples=300)
+@given(st.lists((whole | trees).map(json.dumps) | yaml_ish, max_size=3))
+def test_no_included_files_make_judge_raise(texts):
+    included = [read_document(text.encode(), f"{n}.yaml") for n, text in enumerate(texts)]
+    main = '{"interface": "eth0", "include": ["*.yaml"]}'
+    parsed = judge(read_document(main.encode(), "lb.yaml"), included)
+    assert (parsed.config is None) == any(d.is_error for d in parsed.diagnostics)
 
 
 @given(st.text(max_size=60))

@@ -24,7 +24,7 @@ def test_file_is_loaded(tmp_path):
     assert loaded.config.sha256 == hashlib.sha256(SHORT).hexdigest()
     assert loaded.config.path == str(path)
     assert loaded.warnings == ()
-    assert loaded.text == SHORT.decode()
+    assert loaded.texts == {str(path): SHORT.decode()}
 
 
 def test_standard_input_is_loaded(monkeypatch):

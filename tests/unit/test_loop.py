@@ -116,7 +116,7 @@ class Bench:
             LoopOptions(**options),
         )
         self.loop._wake.wait = self._wait  # type: ignore[method-assign]
-        self.loop._stamp = loop_module.read_stamp(self.path)
+        self.loop._stamp = self.loop.sources.read_stamp()
         self.loop._finish(self.loop.config, self.loop._reconcile(self.loop.config))
         self.instance.passes.clear()
         return self.loop
@@ -348,6 +348,121 @@ def test_problems_are_logged_with_their_places(
     bench.turn()
     assert caplog.messages[-1].startswith(f"at={bench.path}:2:7 code=XLB2")
     assert "\n" not in "".join(caplog.messages)
+
+
+# --- included files ---
+
+MAIN = f"interface: eth0\ninclude: [conf.d/*.yaml]\n{LIMITS}"
+WEB = "services:\n  - {name: web, vip: 192.0.2.1, port: 80, ring_size: 251, backends: [10.0.0.1]}\n"
+DNS = WEB.replace("web", "dns").replace("192.0.2.1", "192.0.2.2")
+
+
+@pytest.fixture
+def including(bench: Bench) -> Bench:
+    """A loop that has read a file and the one that it includes."""
+    write_included(bench, "web", WEB)
+    bench.start(MAIN)
+    bench.loop.reload()
+    bench.turn()
+    bench.turn()  # now it knows which files there are
+    bench.instance.passes.clear()
+    bench.told.clear()
+    return bench
+
+
+def write_included(bench: Bench, name: str, text: str) -> None:
+    folder = bench.path.parent / "conf.d"
+    folder.mkdir(exist_ok=True)
+    new = folder / f"{name}.new"
+    new.write_text(text)
+    new.replace(folder / f"{name}.yaml")
+
+
+def find_services(bench: Bench) -> set[str]:
+    return {info.name for info in bench.instance.tables.service_info.values()}
+
+
+def test_an_included_file_is_edited_added_and_removed(including: Bench) -> None:
+    write_included(including, "dns", DNS)
+    including.turn()
+    assert find_services(including) == {"web", "dns"}
+    write_included(including, "web", WEB.replace("10.0.0.1]", "10.0.0.1, 10.0.0.2]"))
+    including.turn()
+    assert len(including.instance.tables.backends) == 3
+    (including.path.parent / "conf.d" / "web.yaml").unlink()
+    including.turn()
+    assert find_services(including) == {"dns"}
+    assert including.attempts == ["applied"] * 3
+    assert len(set(including.instance.passes)) == 3  # each set of files has a digest of its own
+
+
+def test_the_file_stops_and_starts_to_include(including: Bench) -> None:
+    including.write(MAIN.replace("include: [conf.d/*.yaml]", "") + DNS)
+    including.turn()
+    assert find_services(including) == {"dns"}
+    including.turn()
+    write_included(including, "web", WEB + "# more\n")
+    including.turn()
+    assert len(including.instance.passes) == 1  # it is nobody's any more
+    including.write(MAIN)
+    including.turn()
+    assert find_services(including) == {"web"}
+
+
+def test_a_half_written_included_file_is_waited_for(including: Bench) -> None:
+    write_included(including, "dns", DNS[:20])
+    including.watch.complete = False
+    including.clock.age_s = 0.1
+    including.turn()
+    assert including.told == []
+    write_included(including, "dns", DNS)
+    including.clock.age_s = 0.5
+    including.turn()
+    assert including.attempts == ["applied"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: (folder / "web.yaml").write_text("services:\n"),
+        lambda folder: (folder / "web.yaml").write_text(""),
+        lambda folder: (folder / "dns.yaml").write_text(WEB),
+        lambda folder: (folder / "dns.yaml").mkdir(),
+        lambda folder: (folder / "dns.yaml").symlink_to("nowhere"),
+        lambda folder: (folder / "web.yaml").unlink(),  # it was the only service
+        lambda folder: folder.rename(folder.with_name("conf.old")),
+    ],
+)
+def test_an_included_file_that_is_no_good_changes_nothing_and_is_told_once(
+    including: Bench, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], Any]
+) -> None:
+    before = including.instance.tables
+    spoil(including.path.parent / "conf.d")
+    for _ in range(3):
+        including.loop._look_at_file = True
+        including.turn()
+    assert including.attempts == ["rejected"]
+    assert including.instance.tables is before
+    assert len([m for m in caplog.messages if m.startswith("config=rejected")]) == 1
+
+
+def test_problems_of_included_files_are_logged_with_their_places(
+    including: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_included(including, "dns", DNS.replace("port: 80", "port: none"))
+    including.turn()
+    place = including.path.parent / "conf.d" / "dns.yaml:2:39"
+    assert caplog.messages[-1].startswith(f"at={place} code=XLB203")
+
+
+def test_a_link_that_led_nowhere_is_taken_when_it_leads_somewhere(including: Bench) -> None:
+    folder = including.path.parent / "conf.d"
+    (folder / "dns.yaml").symlink_to("../dns.text")
+    including.turn()
+    (including.path.parent / "dns.text").write_text(DNS)
+    including.turn()
+    assert including.attempts == ["rejected", "applied"]
+    assert find_services(including) == {"web", "dns"}
 
 
 # --- time goes by ---
