@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
+from reconciler.cli.main import VERBS, run, xdplb
 from reconciler.cli.options import Duration, choose_name, choose_path, list_instances
 from reconciler.config import ConfigInvalid
 from reconciler.errors import NoInput
@@ -86,3 +87,47 @@ def test_a_file_that_is_not_valid_hides_no_instance(
     else:
         with pytest.raises(ConfigInvalid):
             choose_name(None, None, root)
+
+
+# --- every verb ---
+
+OFFLINE = {"validate", "demo"}
+
+
+def list_options(verb: str) -> set[str]:
+    command = xdplb.get_command(click.Context(xdplb), verb)
+    assert command is not None
+    return {option for param in command.params for option in param.opts}
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - OFFLINE))
+def test_every_verb_of_an_instance_can_be_told_the_file_and_the_place_of_the_pins(
+    verb: str,
+) -> None:
+    assert {"-c", "--config", "--pin-dir"} <= list_options(verb)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate"],
+        ["plan", "--against", "lb.yaml"],
+        ["lookup", "192.0.2.2:1"],
+    ],
+)
+def test_the_environment_names_the_file(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:
+    """`$XDPLB_CONFIG` before ./lb.yaml; an option or an argument before both."""
+    (tmp_path / "lb.yaml").write_text(GOOD)
+    (tmp_path / "other.yaml").write_text(GOOD.replace("backends", "bakends"))
+    monkeypatch.setenv("XDPLB_CONFIG", "other.yaml")
+    assert run(words) == 78
+    assert "other.yaml:4:1: error[XLB201]" in capsys.readouterr().err
+    named = ["lb.yaml"] if words == ["validate"] else ["-c", "lb.yaml"]
+    assert run([*words, *named]) == 0
+    monkeypatch.setenv("XDPLB_CONFIG", "")
+    assert run(words) == 0
