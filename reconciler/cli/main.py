@@ -26,6 +26,7 @@ VERBS = {
     "ready": "Give a backend flows again.",
     "wait": "Wait until a backend is drained or ready, or the kernel follows the file.",
     "lookup": "Show which slot and backend a client gets.",
+    "export": "Print what the kernel holds as a canonical lb.yaml.",
     "detach": "Take the data plane off the interfaces.",
     "demo": "Balance real connections in a laboratory on this machine.",
 }

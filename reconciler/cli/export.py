@@ -1,0 +1,42 @@
+"""`xdplb export`: what the kernel holds, as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from reconciler.cli import options
+from reconciler.errors import Unavailable
+from reconciler.export import export_tables
+
+
+@click.command()
+@options.config_option
+@options.name_option
+@options.pin_dir_option
+@options.verbose_option
+def export(
+    config: str | None,
+    name: str | None,
+    *,
+    pin_dir: Path | None,
+    verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
+) -> None:
+    """Print what the kernel holds as a canonical lb.yaml, in the long form.
+
+    'xdplb export | xdplb plan -' is empty. What the kernel does not hold is left
+    out: safety, reconcile, metrics.
+    """
+    from reconciler.dataplane.capacities import read_limits  # noqa: PLC0415  (BCC: only where needed)
+    from reconciler.instance import Instance  # noqa: PLC0415
+
+    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
+    if not instance.exists():
+        raise Unavailable(
+            f"there is no instance {instance.name} under {instance.root}",
+            remedy="start one with xdplb-reconcile",
+        )
+    limits = read_limits(instance.dataplane)
+    instance.dataplane.check_maps(limits)
+    click.echo(export_tables(instance.dataplane.read(), instance.name, limits), nl=False)
