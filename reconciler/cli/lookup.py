@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from reconciler.cli import options
+from reconciler.cli.candidates import offer_files, offer_services
 from reconciler.cli.plan import compile_offline
 from reconciler.config.values import format_address_port, parse_address_port
 from reconciler.config_file import load
@@ -22,9 +23,15 @@ FORMAT_VERSION = "1.0"
 
 @click.command()
 @click.argument("client", metavar="SRC:PORT")
-@click.argument("service", required=False)
+@click.argument("service", required=False, shell_complete=offer_services)
 @options.config_option
-@click.option("--with", "other", metavar="FILE", help="Show before and after this file too.")
+@click.option(
+    "--with",
+    "other",
+    metavar="FILE",
+    shell_complete=offer_files,
+    help="Show before and after this file too.",
+)
 @click.option("--live", is_flag=True, help="Ask the kernel's tables, not the file (needs root).")
 @options.name_option
 @options.json_option

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 
 import click
+from click.shell_completion import CompletionItem
 
 from reconciler import __version__
 from reconciler.cli.color import paint
@@ -28,6 +29,7 @@ VERBS = {
     "lookup": "Show which slot and backend a client gets.",
     "export": "Print what the kernel holds as a canonical lb.yaml.",
     "detach": "Take the data plane off the interfaces.",
+    "completion": "Print the script by which a shell completes these commands.",
     "demo": "Balance real connections in a laboratory on this machine.",
 }
 
@@ -53,6 +55,12 @@ class Verbs(click.Group):
         module = importlib.import_module(f"reconciler.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the verbs without importing them, and the options."""
+        verbs = [CompletionItem(verb, help=text) for verb, text in VERBS.items()]
+        offered = [verb for verb in verbs if verb.value.startswith(incomplete)]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the verbs without importing them."""

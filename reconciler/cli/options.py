@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from reconciler.cli.candidates import offer_files, offer_instances
 from reconciler.config import ConfigInvalid
 from reconciler.config_file import default_config_path, load
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
@@ -38,6 +39,7 @@ config_option = click.option(
     "-c",
     "--config",
     metavar="FILE",
+    shell_complete=offer_files,
     help="The configuration. [default: $XDPLB_CONFIG, ./lb.yaml, /etc/xdplb/lb.yaml]",
 )
 pin_dir_option = click.option(
@@ -47,7 +49,11 @@ pin_dir_option = click.option(
     help="Where instances are pinned. [default: /sys/fs/bpf/xdplb]",
 )
 name_option = click.option(
-    "-n", "--name", metavar="NAME", help='The instance. [default: the file\'s, or "default"]'
+    "-n",
+    "--name",
+    metavar="NAME",
+    shell_complete=offer_instances,
+    help='The instance. [default: the file\'s, or "default"]',
 )
 format_option = click.option(
     "--format",

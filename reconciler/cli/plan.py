@@ -10,6 +10,7 @@ import click
 
 from reconciler import diagnostics
 from reconciler.cli import options
+from reconciler.cli.candidates import offer_files
 from reconciler.cli.color import color_option, paint
 from reconciler.cli.plan_output import (
     describe_writes,
@@ -31,11 +32,12 @@ from reconciler.tables import Tables, make_empty_tables
 
 
 @click.command()
-@click.argument("file", required=False)
+@click.argument("file", required=False, shell_complete=offer_files)
 @options.config_option
 @click.option(
     "--against",
     metavar="OLD",
+    shell_complete=offer_files,
     help="Compare with another file instead of the kernel; needs no root and no BCC.",
 )
 @options.format_option

@@ -10,6 +10,7 @@ import click
 
 from reconciler import diagnostics
 from reconciler.cli import options
+from reconciler.cli.candidates import offer_files
 from reconciler.cli.color import color_option, paint
 from reconciler.config import Parsed, codes
 from reconciler.config_file import default_config_path, name_config, read_files
@@ -34,7 +35,7 @@ class Result:
 
 
 @click.command()
-@click.argument("files", nargs=-1, metavar="[FILE or -]...")
+@click.argument("files", nargs=-1, metavar="[FILE or -]...", shell_complete=offer_files)
 @options.format_option
 @options.format_json_option
 @click.option("-q", "--quiet", is_flag=True, help="Print nothing about valid files.")
