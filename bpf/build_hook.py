@@ -1,4 +1,4 @@
-"""Compiles the data plane ahead of time, when the package is built.
+"""Compiles the data plane ahead of time, when the package is built, and writes the man pages.
 
 Hatchling runs this as a build hook; `python bpf/build_hook.py` compiles in place.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import runpy
 import shutil
 import subprocess
 import sys
@@ -52,13 +53,18 @@ except ImportError:  # run by hand
 else:
 
     class DataPlaneHook(BuildHookInterface[Any]):
-        """Puts the compiled data plane into the wheel."""
+        """Puts the compiled data plane and the man pages into the wheel."""
 
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-            """Compile; an editable install finds the object where it lies."""
+            """Compile; an editable install finds the object where it lies, and has no pages."""
             path = compile_object()
-            if version != "editable":
-                build_data["force_include"][str(path)] = "reconciler/assets/xdplb.bpf.o"
+            if version == "editable":
+                return
+            build_data["force_include"][str(path)] = "reconciler/assets/xdplb.bpf.o"
+            generator = runpy.run_path(str(HERE.parent / "packaging" / "man_pages.py"))
+            for page in generator["write_pages"](HERE.parent / "build" / "man"):
+                folder = f"share/man/man{page.suffix.removeprefix('.')}"
+                build_data["shared_data"][str(page)] = f"{folder}/{page.name}"
 
 
 if __name__ == "__main__":
