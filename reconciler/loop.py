@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from reconciler.config.summary import summarise
 from reconciler.config_file import Files, Loaded, parse_files, read_files
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import Blocked, NoInput, XdplbError
 from reconciler.instance import Instance, Outcome
 from reconciler.model import Config
+from reconciler.notify import Notifier
 from reconciler.overrides import Overrides
 from reconciler.status import Attempt, ControllerStatus, write_status
 from reconciler.watch import POLL_S, FileWatch, Sources, Stamp, measure_age_s
@@ -46,12 +48,18 @@ class Loop:
     """
 
     def __init__(
-        self, instance: Instance, path: str, first: Loaded, options: LoopOptions | None = None
+        self,
+        instance: Instance,
+        path: str,
+        first: Loaded,
+        options: LoopOptions | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.instance = instance
         self.path = Path(path)
         self.sources = Sources(self.path)
         self.options = options or LoopOptions()
+        self.notifier = notifier or Notifier({})
         self.config: Config = first.config  # the last good one
         self._wanted: Config = first.config  # the last valid one
         self._overrides: Overrides = ()  # those that the last good pass put on
@@ -64,6 +72,7 @@ class Loop:
         self._next_pass = 0.0
         self._attempt: Attempt | None = None  # at the file as it is now
         self._good: Attempt | None = None
+        self._generation = 0
         self._shown_drift = ""
         self._shown_advice: tuple[Diagnostic, ...] = ()
 
@@ -110,20 +119,24 @@ class Loop:
         override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
         self._stamp = self.sources.read_stamp()
         self._finish(self.config, self._reconcile(self.config))
+        self.notifier.say_ready()
         self._look_at_file = True  # it may have changed before it was watched
         try:
             while not self._stopping:
                 override_watch.refresh()
                 self._turn(watch)
         finally:
+            self.notifier.say_stopping()
             watch.stop()
             override_watch.stop()
 
     def _turn(self, watch: FileWatch) -> None:
         now = time.monotonic()
+        self.notifier.say_alive()
         watch.refresh()
         if self._is_file_ready(watch):
-            self._take_file()
+            with self.notifier.reloading():
+                self._take_file()
         elif now >= self._next_pass:
             self._pass(self._wanted)
         elif self.instance.overrides.have_changed(time.time()):
@@ -226,6 +239,7 @@ class Loop:
     def _finish(self, config: Config, outcome: Outcome) -> None:
         self.config = config
         self._overrides = outcome.proposal.overrides
+        self._generation = outcome.proposal.desired.generation
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
         self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)
@@ -281,11 +295,18 @@ class Loop:
         attempt = self._attempt or self._good
         if attempt is None:
             return
+        self.notifier.say_status(self._describe(attempt))
         status = ControllerStatus(os.getpid(), str(self.path), attempt, self._good)
         try:
             write_status(self.instance.name, status)
         except OSError as error:
             log.warning("status=unwritten reason=%s", quote(error))
+
+    def _describe(self, attempt: Attempt) -> str:
+        running = f"generation {self._generation}, {summarise(self.config)}"
+        if attempt is self._good:
+            return f"{running}: {attempt.result}"
+        return f"{running}, {attempt.result.upper()} is a newer file: {attempt.message}"
 
 
 def describe_outcome(outcome: Outcome) -> str:

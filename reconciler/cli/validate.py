@@ -13,10 +13,10 @@ from reconciler.cli import options
 from reconciler.cli.candidates import offer_files
 from reconciler.cli.color import color_option, paint
 from reconciler.config import Parsed, codes
+from reconciler.config.summary import summarise
 from reconciler.config_file import default_config_path, name_config, read_files
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import ExitCode, NoInput
-from reconciler.model import Config
 
 FORMAT_VERSION = "1.0"
 
@@ -104,16 +104,6 @@ def _print_human(result: Result) -> None:
 def _print_github(result: Result) -> None:
     if result.parsed.diagnostics:
         click.echo(diagnostics.render_github(result.parsed.diagnostics))
-
-
-def summarise(config: Config) -> str:
-    """Return the size of a configuration in words, such as `1 service, 3 backends`."""
-    backends = sum(len(service.backends) for service in config.services)
-    return f"{_count(len(config.services), 'service')}, {_count(backends, 'backend')}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def to_json(results: Iterable[Result]) -> dict[str, object]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import reduce
 from pathlib import Path
@@ -779,6 +780,90 @@ def test_without_heal_an_override_is_put_on_and_taken_off(bench: Bench) -> None:
     assert states(bench)["1"] == "drain"
     bench.turn(later_s=6)
     assert states(bench)["1"] == "ready"
+
+
+# --- what a service manager hears ---
+
+
+class FakeNotifier:
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say_ready(self) -> None:
+        self.said.append("ready")
+
+    def say_alive(self) -> None:
+        self.said.append("alive")
+
+    def say_stopping(self) -> None:
+        self.said.append("stopping")
+
+    def say_status(self, words: str) -> None:
+        self.said.append(words)
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        self.said.append("reloading")
+        yield
+        self.said.append("ready")
+
+
+GOOD_STATUS = "generation 1, 1 service, 2 backends: applied"
+
+
+@pytest.fixture
+def notifier(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> FakeNotifier:
+    one = FakeNotifier()
+    monkeypatch.setattr(loop_module, "Notifier", lambda _environment: one)
+    return one
+
+
+def test_it_is_ready_after_the_first_pass_and_stops_at_the_end(
+    bench: Bench, notifier: FakeNotifier
+) -> None:
+    bench.write(TEXT)
+    loop = Loop(bench.instance, str(bench.path), load(str(bench.path)))  # type: ignore[arg-type]
+    loop.stop()
+    loop.run()
+    assert notifier.said == [GOOD_STATUS, "ready", "stopping"]
+
+
+def test_a_first_pass_that_fails_is_never_ready(bench: Bench, notifier: FakeNotifier) -> None:
+    bench.write(TEXT)
+    loop = Loop(bench.instance, str(bench.path), load(str(bench.path)))  # type: ignore[arg-type]
+    bench.instance.errors = [Unavailable("no interface")]
+    with pytest.raises(Unavailable):
+        loop.run()
+    assert notifier.said == []
+
+
+def test_every_turn_is_a_sign_of_life(bench: Bench, notifier: FakeNotifier) -> None:
+    bench.start()
+    notifier.said.clear()
+    bench.turn()
+    assert notifier.said == ["alive"]
+
+
+def test_taking_a_file_is_reloading_whatever_comes_of_it(
+    bench: Bench, notifier: FakeNotifier
+) -> None:
+    bench.start()
+    for text, status in [
+        (LONGER, "generation 2, 1 service, 3 backends: applied"),
+        (LONGER, None),
+        (
+            INVALID,
+            f"generation 2, 1 service, 3 backends, REJECTED is a newer file: {bench.path}"
+            " is not valid: 1 error",
+        ),
+    ]:
+        notifier.said.clear()
+        bench.write(text)
+        bench.turn()
+        told = [status] if status else []
+        assert notifier.said == ["alive", "reloading", *told, "ready"]
 
 
 # --- words ---
