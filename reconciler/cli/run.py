@@ -14,12 +14,18 @@ from reconciler.cli.color import color_option
 from reconciler.cli.one_pass import OnePass, PassOptions
 from reconciler.cli.plan import print_warnings
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
+from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.errors import ExitCode
 
 
 @click.command()
 @options.config_option
 @click.option("--once", is_flag=True, help="Make one pass, then exit.")
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="Have the running controller take the file now, wait for it, and end as it did.",
+)
 @click.option("--dry-run", is_flag=True, help="With --once: show the plan, write nothing.")
 @options.json_option
 @options.json_out_option
@@ -40,12 +46,28 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
     """
     if flags["dry_run"] and not flags["once"]:
         raise click.UsageError("--dry-run goes with --once")
+    if flags["reload"] and flags["once"]:
+        raise click.UsageError("--reload speaks to a running controller: not with --once")
     path = options.choose_path(None, flags["config"])
+    if flags["reload"]:
+        reload_controller(path, flags)
+        return
     start_log(quiet=flags["quiet"], verbose=flags["verbose"])
     loaded = load(path)
     if flags["once"]:
         ctx.exit(run_once(loaded, flags))
     run_daemon(path, loaded, flags)
+
+
+def reload_controller(path: str, flags: dict[str, Any]) -> None:
+    """Have the running controller take the file, and say what came of it."""
+    from reconciler.reload import reload  # noqa: PLC0415  (only where needed)
+
+    root = flags["pin_dir"] or DEFAULT_PIN_ROOT
+    name = options.choose_name(None, flags["config"], flags["pin_dir"])
+    attempt = reload(root / name, path)
+    if not flags["quiet"]:
+        click.echo(f"reloaded {name}: {attempt.result} ({attempt.sha256[:12]})")
 
 
 def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:
@@ -58,6 +80,7 @@ def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:
     """Run the controller until a signal ends it."""
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
     from reconciler.loop import Loop, LoopOptions, log  # noqa: PLC0415
+    from reconciler.notify import Notifier  # noqa: PLC0415
 
     if path == STANDARD_INPUT:
         raise click.UsageError("standard input can't be watched; use --once")
@@ -65,7 +88,8 @@ def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:
     if not flags["quiet"]:
         print_warnings(loaded.warnings, loaded)
     with instance.held(timeout_s=flags["lock_timeout"]):
-        loop = Loop(instance, path, loaded, LoopOptions(flags["allow_large_change"]))
+        told = LoopOptions(flags["allow_large_change"])
+        loop = Loop(instance, path, loaded, told, Notifier(os.environ))
         with loop.signals():
             log.info("controller=started pid=%d config=%s", os.getpid(), path)
             loop.run()
