@@ -8,7 +8,7 @@ from reconciler.errors import NoPermission
 
 # capability.h; CAP_SYS_ADMIN stands in for the two that Linux 5.8 split from it.
 _SYS_ADMIN = 21
-_NEEDED = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+NEEDED = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
 _PART_OF_SYS_ADMIN = ("CAP_PERFMON", "CAP_BPF")
 
 
@@ -16,7 +16,7 @@ def list_missing(effective: int) -> list[str]:
     """Return the capabilities that a set (CapEff of proc(5), as a number) lacks."""
     covered = _PART_OF_SYS_ADMIN if effective >> _SYS_ADMIN & 1 else ()
     return [
-        name for name, bit in _NEEDED.items() if not effective >> bit & 1 and name not in covered
+        name for name, bit in NEEDED.items() if not effective >> bit & 1 and name not in covered
     ]
 
 
