@@ -18,6 +18,7 @@ from pyroute2.netlink.generic import GenericNetlinkSocket
 
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
+from reconciler.ethtool import read_driver
 from reconciler.model import IPAddress, XdpMode
 
 # include/uapi/linux/netdev.h
@@ -157,17 +158,7 @@ def _kind(link: Any) -> str | None:
 def _can_xmit(link: Any, features: Mapping[int, int] | None) -> bool:
     if features is not None:
         return bool(features.get(link["index"], 0) & _NDO_XMIT)
-    return _read_driver(link.get_attr("IFLA_IFNAME")) in _DRIVERS_THAT_REDIRECT
-
-
-def _read_driver(name: str) -> str:
-    from pyroute2.ethtool.ioctl import IoctlEthtool  # noqa: PLC0415  (old kernels only)
-
-    try:
-        driver: bytes = IoctlEthtool(name).get_drvinfo()["driver"]
-    except OSError:
-        return ""
-    return driver.split(b"\0")[0].decode()
+    return read_driver(link.get_attr("IFLA_IFNAME")) in _DRIVERS_THAT_REDIRECT
 
 
 def nudge_neighbours(addresses: Iterable[IPAddress]) -> None:
