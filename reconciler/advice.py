@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment, InterfaceFacts
-from reconciler.model import Config, XdpMode
+from reconciler.model import Config, Service, XdpMode
 from reconciler.tables import Tables
 
 FORWARDING_OFF = "XLB501"
@@ -35,14 +35,17 @@ def _find_advice(
     for name, facts in environment.interfaces.items():
         live = observed.attachments.get(name)
         mode = live.mode if live else config.xdp_mode
-        yield from _advise_interface(name, facts, config, mode)
-    if config.interfaces[0] in environment.interfaces:
-        yield from _advise_own_addresses(config, environment.interfaces[config.interfaces[0]])
+        yield from advise_interface(name, facts, config, mode)
+    first = config.interfaces[0]
+    if first in environment.interfaces:
+        for service in config.services:
+            yield from advise_own_addresses(service, first, environment.interfaces[first])
 
 
-def _advise_interface(
+def advise_interface(
     name: str, facts: InterfaceFacts, config: Config, mode: XdpMode
 ) -> Iterator[Diagnostic]:
+    """Yield the warnings about one interface, where the program runs in `mode`."""
     for version in sorted(_list_families(config) - facts.forwards):
         if not facts.is_loopback:
             yield _warn(
@@ -67,19 +70,21 @@ def _advise_interface(
         )
 
 
-def _advise_own_addresses(config: Config, facts: InterfaceFacts) -> Iterator[Diagnostic]:
-    for service in config.services:
-        version = service.backends[0].address.version
-        count = sum(address.version == version for address in facts.addresses)
-        if service.vip is None and count > 1:
-            yield Diagnostic(
-                SEVERAL_VIPS,
-                "warning",
-                f"service {service.name} listens on {count} addresses of"
-                f" {config.interfaces[0]}: every flow is remembered, to answer from the right one",
-                service.source,
-                "name the one that clients use: vip: ADDRESS",
-            )
+def advise_own_addresses(
+    service: Service, interface: str, facts: InterfaceFacts
+) -> Iterator[Diagnostic]:
+    """Yield the warning about a service without `vip`; `interface` is the first listed one."""
+    version = service.backends[0].address.version
+    count = sum(address.version == version for address in facts.addresses)
+    if service.vip is None and count > 1:
+        yield Diagnostic(
+            SEVERAL_VIPS,
+            "warning",
+            f"service {service.name} listens on {count} addresses of"
+            f" {interface}: every flow is remembered, to answer from the right one",
+            service.source,
+            "name the one that clients use: vip: ADDRESS",
+        )
 
 
 def _list_families(config: Config) -> frozenset[int]:

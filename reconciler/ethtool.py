@@ -11,7 +11,8 @@ import fcntl
 import socket
 import struct
 import sys
-from dataclasses import dataclass
+
+from reconciler.diagnosis.facts import Offloads
 
 _SIOCETHTOOL = 0x8946  # include/uapi/linux/sockios.h
 _IFREQ = struct.Struct("16sP16x")  # struct ifreq: a name, and where the command lies
@@ -19,19 +20,6 @@ _IFREQ = struct.Struct("16sP16x")  # struct ifreq: a name, and where the command
 _GDRVINFO, _GTXCSUM, _GFLAGS = 0x03, 0x16, 0x25
 _DRVINFO_SIZE, _DRIVER = 196, slice(4, 36)
 _FLAG_RXVLAN, _FLAG_LRO = 1 << 8, 1 << 15
-
-
-@dataclass(frozen=True, slots=True)
-class Offloads:
-    """Which work an interface takes off the stack, as `ethtool -k` calls it.
-
-    `lro`: it merges segments. `rxvlan`: it takes VLAN tags off. `tx_checksum`: packets
-    of local sockets reach it with their checksums half done.
-    """
-
-    lro: bool
-    rxvlan: bool
-    tx_checksum: bool
 
 
 def read_driver(interface: str) -> str:
