@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
+import os
 import time
-from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 from pyroute2 import IPRoute, NetlinkError
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, genlmsg
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
+from reconciler.diagnosis.facts import Device, Way
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
 from reconciler.ethtool import read_driver
@@ -23,12 +26,15 @@ from reconciler.model import IPAddress, XdpMode
 
 # include/uapi/linux/netdev.h
 _NETDEV_CMD_DEV_GET = 1
+_BASIC = 1 << 0
 _NDO_XMIT = 1 << 2
 
 _SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
 _NTF_USE = 1
-_IFF_LOOPBACK = 8  # include/uapi/linux/if.h
-_RTN_UNICAST = 1
+_IFF_UP, _IFF_LOOPBACK = 1, 8  # include/uapi/linux/if.h
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
+_NUD_VALID = 0xDE  # include/net/neighbour.h: what bpf_fib_lookup answers with
+_NO_NAMESPACE = 0xFFFFFFFF  # NETNSA_NSID_NOT_ASSIGNED
 _CLOCK_MONOTONIC_COARSE = 6
 
 # Kernels before 6.3 don't say what a driver can do. These implement ndo_xdp_xmit
@@ -171,17 +177,141 @@ def nudge_neighbours(addresses: Iterable[IPAddress]) -> None:
     is a hint, and the first packet waits for its neighbour.
     """
     with IPRoute() as routes:
-        hops = {hop for address in addresses for hop in _find_hop(routes, address)}
-        for ifindex, address in sorted(hops):
-            with contextlib.suppress(NetlinkError):
-                routes.neigh("replace", dst=address, ifindex=ifindex, flags=_NTF_USE, state=0)
+        _nudge(routes, {hop for address in addresses for hop in _find_hop(routes, address)})
+
+
+def _nudge(routes: IPRoute, hops: Iterable[tuple[int, str]]) -> None:
+    for ifindex, address in sorted(hops):
+        with contextlib.suppress(NetlinkError):
+            routes.neigh("replace", dst=address, ifindex=ifindex, flags=_NTF_USE, state=0)
 
 
 def _find_hop(routes: IPRoute, address: IPAddress) -> list[tuple[int, str]]:
     try:
-        route = next(iter(routes.route("get", dst=str(address))), None)
+        route = _ask_way(routes, address)
     except NetlinkError:
         return []
     if route is None or route["type"] != _RTN_UNICAST:
         return []
     return [(route.get_attr("RTA_OIF"), route.get_attr("RTA_GATEWAY") or str(address))]
+
+
+def _ask_way(routes: IPRoute, address: IPAddress) -> Any:
+    """The kernel's answer, read to its end, which pyroute2 wants."""
+    return next(iter([*routes.route("get", dst=str(address))]), None)
+
+
+# --- for the doctor ---
+
+
+@contextlib.contextmanager
+def _asking() -> Iterator[IPRoute]:
+    try:
+        with IPRoute() as routes:
+            yield routes
+    except NetlinkError as error:
+        raise Unavailable(f"the kernel does not say: {os.strerror(error.code)}") from error
+
+
+def read_devices() -> dict[str, Device]:
+    """Return every interface of this network namespace by its name."""
+    with _asking() as routes:
+        features = _read_xdp_features()
+        addresses: dict[int, list[Any]] = {}
+        for message in routes.get_addr():
+            own = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            where = addresses.setdefault(message["index"], [])
+            where.append(ip_interface(f"{own}/{message['prefixlen']}"))
+        return {
+            link.get_attr("IFLA_IFNAME"): _make_device(
+                link, features, addresses.get(link["index"], [])
+            )
+            for link in routes.get_links()
+        }
+
+
+def _make_device(link: Any, features: Mapping[int, int] | None, addresses: Iterable[Any]) -> Device:
+    index = link["index"]
+    xdp = link.get_attr("IFLA_XDP")
+    generic = (xdp.get_attr("IFLA_XDP_SKB_PROG_ID") if xdp else None) or 0
+    return Device(
+        name=link.get_attr("IFLA_IFNAME"),
+        ifindex=index,
+        kind=_kind(link) or "",
+        is_up=bool(link["flags"] & _IFF_UP),
+        has_carrier=link.get_attr("IFLA_CARRIER") != 0,
+        mtu=link.get_attr("IFLA_MTU"),
+        addresses=tuple(addresses),
+        takes_native=None if features is None else bool(features.get(index, 0) & _BASIC),
+        lower=link.get_attr("IFLA_LINK") or 0,
+        lower_namespace=link.get_attr("IFLA_LINK_NETNSID"),
+        program=generic or (xdp.get_attr("IFLA_XDP_PROG_ID") if xdp else None) or 0,
+        program_mode=XdpMode.GENERIC if generic else XdpMode.NATIVE,
+    )
+
+
+def find_namespace_id(fd: int) -> int | None:
+    """Return this network namespace's number for another one, given by a descriptor.
+
+    None if it has none, or if the descriptor is of something else: a name whose
+    namespace is gone.
+    """
+    try:
+        with IPRoute() as routes:
+            number: int = routes.get_netnsid(fd=fd)["nsid"]
+    except NetlinkError:
+        return None
+    return None if number == _NO_NAMESPACE else number
+
+
+def find_ways(addresses: Iterable[IPAddress]) -> dict[IPAddress, Way]:
+    """Return how the kernel leads to each address."""
+    with _asking() as routes:
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in routes.get_links()}
+        return {address: _find_way(routes, address, names) for address in addresses}
+
+
+def _find_way(routes: IPRoute, address: IPAddress, names: Mapping[int, str]) -> Way:
+    try:
+        route = _ask_way(routes, address)
+    except NetlinkError as error:
+        return Way(refusal=os.strerror(error.code), is_refused=error.code != errno.ENETUNREACH)
+    if route is None or route["type"] not in (_RTN_UNICAST, _RTN_LOCAL):
+        return Way(refusal="the route refuses", is_refused=True)
+    gateway = route.get_attr("RTA_GATEWAY") or (route.get_attr("RTA_VIA") or {}).get("addr")
+    metrics = route.get_attr("RTA_METRICS")
+    return Way(
+        interface=names.get(route.get_attr("RTA_OIF"), ""),
+        gateway=ip_address(gateway) if gateway else None,
+        mtu=(metrics.get_attr("RTAX_MTU") or 0) if metrics else 0,
+        is_local=route["type"] == _RTN_LOCAL,
+    )
+
+
+def nudge_ways(ways: Mapping[IPAddress, Way]) -> None:
+    """Have the kernel resolve the next hop of each way, as `nudge_neighbours` does."""
+    with _asking() as routes:
+        indexes = {link.get_attr("IFLA_IFNAME"): link["index"] for link in routes.get_links()}
+        _nudge(
+            routes,
+            {
+                (indexes[way.interface], str(way.gateway or address))
+                for address, way in ways.items()
+                if way.interface in indexes and not way.is_local
+            },
+        )
+
+
+def find_neighbours(ways: Mapping[IPAddress, Way]) -> dict[IPAddress, bool]:
+    """Return whether the next hop to each address has a MAC.
+
+    An address whose next hop nobody has asked for is missing.
+    """
+    with _asking() as routes:
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in routes.get_links()}
+        known = {
+            (names.get(entry["ifindex"]), entry.get_attr("NDA_DST")): entry["state"] & _NUD_VALID
+            for entry in routes.get_neighbours()
+        }
+    hops = {address: (way.interface, str(way.gateway or address)) for address, way in ways.items()}
+    return {address: bool(known[hop]) for address, hop in hops.items() if hop in known}

@@ -20,15 +20,20 @@ def list_missing(effective: int) -> list[str]:
     ]
 
 
+def find_missing() -> list[str]:
+    """Return the capabilities that this process lacks."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return list_missing(int(line.split()[1], 16))
+
+
 def require_privileges() -> None:
     """See that this process may look into the kernel.
 
     Raises:
         NoPermission: it may not; the message names what is missing.
     """
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("CapEff:"))
-    missing = list_missing(int(line.split()[1], 16))
+    missing = find_missing()
     if missing:
         raise NoPermission(
             f"this needs {', '.join(missing)}",

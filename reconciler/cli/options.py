@@ -12,6 +12,7 @@ from reconciler.cli.candidates import offer_files, offer_instances
 from reconciler.config import ConfigInvalid
 from reconciler.config_file import default_config_path, load
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
+from reconciler.dataplane.pins import list_instances
 from reconciler.errors import NoInput
 from reconciler.model import DEFAULT_NAME
 
@@ -127,11 +128,3 @@ def choose_name(name: str | None, config: str | None, pin_dir: Path | None) -> s
         if len(instances) != 1:
             raise
         return instances[0]
-
-
-def list_instances(root: Path) -> list[str]:
-    """Return the names of the instances that are pinned under `root`."""
-    try:
-        return sorted(path.name for path in root.iterdir() if path.is_dir())
-    except OSError:
-        return []

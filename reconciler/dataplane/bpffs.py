@@ -38,19 +38,24 @@ def ensure_bpffs(root: Path) -> bool:
         NoPermission: mounting needs CAP_SYS_ADMIN.
         Unavailable: there is no place to mount to.
     """
-    place = Path("/sys/fs/bpf")
-    if not root.is_relative_to(place):
-        place = root
+    place = find_mount_place(root)
+    if place == root:
         place.mkdir(parents=True, exist_ok=True)
     lasts = True
     if not is_bpffs(place):
         _mount(place)
-        lasts = _is_namespace_of_parent()
+        lasts = is_namespace_of_parent()
     root.mkdir(mode=0o700, exist_ok=True)
     return lasts
 
 
-def _is_namespace_of_parent() -> bool:
+def find_mount_place(root: Path) -> Path:
+    """Return where a BPF file system has to be for pins under `root`."""
+    usual = Path("/sys/fs/bpf")
+    return usual if root.is_relative_to(usual) else root
+
+
+def is_namespace_of_parent() -> bool:
     """Whether whoever started this process sees the same mounts."""
     try:
         return os.path.samefile("/proc/self/ns/mnt", f"/proc/{os.getppid()}/ns/mnt")

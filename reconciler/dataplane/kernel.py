@@ -277,6 +277,13 @@ class KernelDataplane:
             strays, tables, now_ns, are_strays=True
         )
 
+    def measure_flows(self) -> tuple[int, int]:
+        """Return how many flows are remembered, and how many there is room for."""
+        fd = self._fd("flows")
+        _, _, size = self.libbpf.map_info(fd)
+        keys, _ = self.libbpf.read_all(fd)
+        return len(keys) // abi.FLOW_KEY.itemsize, size
+
     def forget_flows(self, tables: Tables, now_ns: int) -> int:
         """Take what need not be remembered out of `flows`; return how many that were.
 

@@ -17,6 +17,7 @@ from reconciler.errors import NoPermission, Unavailable, XdplbError
 
 BPF_ANY = 0
 BPF_XDP = 37  # enum bpf_attach_type
+_TYPE_XDP = 6  # enum bpf_link_type
 XDP_FLAGS_SKB_MODE = 1 << 1
 XDP_FLAGS_DRV_MODE = 1 << 2
 
@@ -49,7 +50,20 @@ class _MapInfo(ct.Structure):
 class _ProgInfo(ct.Structure):
     """The head of struct bpf_prog_info."""
 
-    _fields_ = (("type", ct.c_uint32), ("id", ct.c_uint32))
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("tag", ct.c_uint8 * 8),
+        ("jited_prog_len", ct.c_uint32),
+        ("xlated_prog_len", ct.c_uint32),
+        ("jited_prog_insns", ct.c_uint64),
+        ("xlated_prog_insns", ct.c_uint64),
+        ("load_time", ct.c_uint64),
+        ("created_by_uid", ct.c_uint32),
+        ("nr_map_ids", ct.c_uint32),
+        ("map_ids", ct.c_uint64),
+        ("name", ct.c_char * 16),
+    )
 
 
 class _LinkInfo(ct.Structure):
@@ -116,6 +130,9 @@ def _declare(library: Any) -> Any:
             [integer, pointer, pointer, pointer, pointer, ct.POINTER(unsigned), pointer],
         ),
         "bpf_map_delete_batch": (integer, [integer, pointer, ct.POINTER(unsigned), pointer]),
+        "bpf_prog_get_fd_by_id": (integer, [unsigned]),
+        "bpf_link_get_next_id": (integer, [unsigned, ct.POINTER(unsigned)]),
+        "bpf_link_get_fd_by_id": (integer, [unsigned]),
         "bpf_link_create": (integer, [integer, integer, integer, pointer]),
         "bpf_link_detach": (integer, [integer]),
         "bpf_link_update": (integer, [integer, integer, pointer]),
@@ -205,6 +222,39 @@ class Libbpf:
     def program_id(self, fd: int) -> int:
         """Return a program's id."""
         return int(self._info(fd, _ProgInfo()).id)
+
+    def is_compiled(self, fd: int) -> bool:
+        """Whether the kernel made machine code of a program."""
+        return bool(self._info(fd, _ProgInfo()).jited_prog_len)
+
+    def name_program(self, number: int) -> str:
+        """Return what the author of the program with this id called it, as far as it is kept.
+
+        Raises:
+            KernelRefused: it is gone.
+        """
+        fd = self.check(self.library.bpf_prog_get_fd_by_id(number), f"cannot open program {number}")
+        try:
+            name: bytes = self._info(fd, _ProgInfo()).name
+        finally:
+            os.close(fd)
+        return name.decode(errors="replace")
+
+    def find_xdp_links(self) -> dict[tuple[int, int], int]:
+        """Return the ids of all XDP links, of every namespace, by program id and ifindex."""
+        links = {}
+        number = ct.c_uint32(0)
+        while self.library.bpf_link_get_next_id(number, ct.byref(number)) == 0:
+            fd = self.library.bpf_link_get_fd_by_id(number)
+            if fd < 0:
+                continue  # it went while it was looked at
+            try:
+                info = self._info(fd, _LinkInfo())
+            finally:
+                os.close(fd)
+            if info.type == _TYPE_XDP:
+                links[info.prog_id, info.ifindex] = int(info.id)
+        return links
 
     def link_info(self, fd: int) -> tuple[int, int]:
         """Return an XDP link's program id and ifindex; ifindex 0 when its interface is gone."""

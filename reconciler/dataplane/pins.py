@@ -20,6 +20,14 @@ _LINK = "link_"
 _PROGRAM = "program_"
 
 
+def list_instances(root: Path) -> list[str]:
+    """Return the names of the instances that are pinned under `root`."""
+    try:
+        return sorted(path.name for path in root.iterdir() if path.is_dir())
+    except OSError:
+        return []
+
+
 @dataclass(frozen=True)
 class Pins:
     """The paths of one instance."""

@@ -62,6 +62,8 @@ FOREIGN = {
     "auto_refresh",  # rich
     "bpf_link_create",
     "bpf_link_detach",
+    "bpf_link_get_fd_by_id",
+    "bpf_link_get_next_id",
     "bpf_link_update",
     "BPF_FIB_LKUP_RET_FWD_DISABLED",
     "create_datagram_endpoint",  # asyncio
