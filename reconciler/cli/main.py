@@ -28,6 +28,7 @@ VERBS = {
     "wait": "Wait until a backend is drained or ready, or the kernel follows the file.",
     "lookup": "Show which slot and backend a client gets.",
     "export": "Print what the kernel holds as a canonical lb.yaml.",
+    "doctor": "Say what is wrong with this machine, and what mends it.",
     "detach": "Take the data plane off the interfaces.",
     "completion": "Print the script by which a shell completes these commands.",
     "demo": "Balance real connections in a laboratory on this machine.",
