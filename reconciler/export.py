@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from itertools import islice, permutations, product
-from typing import TypeAlias
 
 from reconciler.config.render import Notes, imply_state, render_config, render_duration
 from reconciler.config.values import format_address_port, parse_duration
@@ -22,13 +21,11 @@ from reconciler.model import (
     XdpMode,
     digest_meaning,
 )
+from reconciler.overrides import BackendName
 from reconciler.tables import Endpoint, ServiceRow, Tables
 
 # Orders of the interfaces to try: all of up to three.
 _MAX_ORDERS = 6
-
-BackendName: TypeAlias = tuple[str, str]
-"""A service's name and the name of one of its backends."""
 
 
 def export_tables(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from reconciler.config_file import load, read_files
-from reconciler.errors import Blocked, ExitCode, NoInput, Unavailable, XdplbError
+from reconciler.errors import Blocked, ExitCode, NoInput, Overdue, Unavailable, XdplbError
 from reconciler.lock import find_holder
 from reconciler.status import RUN_ROOT, Attempt, ControllerStatus, read_status
 
@@ -23,12 +23,6 @@ class Rejected(XdplbError):
     exit_code: ClassVar[ExitCode] = ExitCode.CONFIG
 
 
-class Late(XdplbError):
-    """The controller has not said in time what came of the file."""
-
-    exit_code: ClassVar[ExitCode] = ExitCode.TIMEOUT
-
-
 def reload(folder: Path, path: str, *, root: Path = RUN_ROOT) -> Attempt:
     """Send SIGHUP to the controller, and return its verdict on the file as it is now.
 
@@ -40,7 +34,7 @@ def reload(folder: Path, path: str, *, root: Path = RUN_ROOT) -> Attempt:
     Raises:
         Unavailable: no controller runs.
         ConfigInvalid, Rejected, NoInput, Blocked: the file was not taken.
-        Late: there was no verdict in three minutes.
+        Overdue: there was no verdict in three minutes.
         XdplbError: it could not be applied.
     """
     before = read_status(folder.name, root)
@@ -51,7 +45,7 @@ def reload(folder: Path, path: str, *, root: Path = RUN_ROOT) -> Attempt:
         if not _is_alive(pid):
             raise XdplbError(f"the controller, pid {pid}, has ended", remedy="see its log")
         if time.monotonic() > deadline:
-            raise Late(f"the controller, pid {pid}, has not taken {path} in {_TIMEOUT_S:.0f} s")
+            raise Overdue(f"the controller, pid {pid}, has not taken {path} in {_TIMEOUT_S:.0f} s")
         time.sleep(_POLL_S)
     _check(attempt, path)
     return attempt

@@ -22,8 +22,8 @@ def offer_instances(
     ctx: click.Context, _param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the instances that are pinned, as far as this user may see them."""
-    from reconciler.cli.options import list_instances  # noqa: PLC0415  (it uses this module)
     from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT  # noqa: PLC0415
+    from reconciler.dataplane.pins import list_instances  # noqa: PLC0415
 
     return _offer(list_instances(ctx.params.get("pin_dir") or DEFAULT_PIN_ROOT), incomplete)
 

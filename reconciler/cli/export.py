@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from reconciler.cli import options
-from reconciler.errors import Unavailable
+from reconciler.cli.backends import require_instance
 from reconciler.export import export_tables
 
 
@@ -32,11 +33,9 @@ def export(
     from reconciler.instance import Instance  # noqa: PLC0415
 
     instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
-    if not instance.exists():
-        raise Unavailable(
-            f"there is no instance {instance.name} under {instance.root}",
-            remedy="start one with xdplb-reconcile",
-        )
+    require_instance(instance)
     limits = read_limits(instance.dataplane)
     instance.dataplane.check_maps(limits)
-    click.echo(export_tables(instance.dataplane.read(), instance.name, limits), nl=False)
+    overridden = {each.name for each in instance.overrides.take(time.time())}
+    tables = instance.dataplane.read()
+    click.echo(export_tables(tables, instance.name, limits, overridden), nl=False)

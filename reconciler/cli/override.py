@@ -25,6 +25,7 @@ from reconciler.cli.backends import (
     require_instance,
     see_backend,
 )
+from reconciler.cli.candidates import offer_backends
 from reconciler.cli.one_pass import leave_account
 from reconciler.cli.override_output import describe_override
 from reconciler.config_file import Loaded, load
@@ -53,7 +54,7 @@ def make_command(state: BackendState, help_text: str) -> click.Command:
     """Return the command that asks for a state."""
 
     @click.command(name=state.name.lower(), help=help_text)
-    @click.argument("backend", metavar=PLACE)
+    @click.argument("backend", metavar=PLACE, shell_complete=offer_backends)
     @click.option(
         "--for",
         "for_s",

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from reconciler import netlink
 from reconciler.diagnosis.case import list_serving
 from reconciler.diagnosis.facts import Reach, Way
+from reconciler.errors import Overdue
 from reconciler.inspection.questions import ask_backends
-from reconciler.lab.waiting import Overdue, wait_until
+from reconciler.lab.waiting import wait_until
 from reconciler.model import Config, IPAddress, Protocol
 
 _ANSWER_TIMEOUT_S = 1.0

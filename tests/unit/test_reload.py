@@ -12,8 +12,8 @@ import pytest
 from reconciler import reload as reload_module
 from reconciler.cli.main import run
 from reconciler.config import ConfigInvalid
-from reconciler.errors import Blocked, ExitCode, NoInput, Unavailable, XdplbError
-from reconciler.reload import Late, Rejected, reload
+from reconciler.errors import Blocked, ExitCode, NoInput, Overdue, Unavailable, XdplbError
+from reconciler.reload import Rejected, reload
 from reconciler.status import Attempt, ControllerStatus, write_status
 
 TEXT = "interface: eth0\nport: 80\nbackends: [10.0.0.1]\n"
@@ -166,6 +166,6 @@ def test_a_controller_that_says_nothing(
     controller: Controller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reload_module, "_TIMEOUT_S", -1.0)
-    with pytest.raises(Late) as caught:
+    with pytest.raises(Overdue) as caught:
         ask(controller)
     assert caught.value.exit_code is ExitCode.TIMEOUT
