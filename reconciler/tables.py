@@ -200,8 +200,11 @@ ROW_TABLES: tuple[str, ...] = tuple(f.name for f in fields(Tables) if f.name != 
 
 
 def make_empty_tables(ring_slots: int) -> Tables:
-    """Return the tables of an instance that has nothing yet."""
-    return Tables(slots=np.zeros(ring_slots, np.uint32))
+    """Return the tables of an instance that has nothing yet.
+
+    The slots are as many as its map will hold: an even number, since they lie in pairs.
+    """
+    return Tables(slots=np.zeros(ring_slots + ring_slots % 2, np.uint32))
 
 
 def pack_slots(backend: NDArray[np.uint16], previous: NDArray[np.uint16]) -> SlotWords:
