@@ -161,8 +161,9 @@ struct flow {
 	__be16 vip_port;
 	struct address vip;
 	__u8 kind;
-	__u8 closing; /* a FIN or RST has passed: a new SYN may start anew */
-	__u8 zero[6];
+	__u8 closing;  /* a FIN or RST has passed: a new SYN may start anew */
+	__u8 answered; /* in `pending`, FLOW_VIP and FLOW_DIRECT: by the backend's SYN-ACK */
+	__u8 zero[5];
 };
 
 enum interface_flag {

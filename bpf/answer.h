@@ -34,6 +34,8 @@ static __always_inline bool choose_vip(const struct packet *p, const struct endp
 	query.is_quoted = is_quoted;
 	switch (find_origin(&query)) {
 	case FLOW_DIRECT:
+		if (!is_quoted)
+			note_direct_flow(reply->backend);
 		return false;
 	case FLOW_VIP:
 		vip->address = query.vip;
@@ -84,8 +86,6 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 
 static __always_inline enum verdict pass_direct(struct packet *p, const struct reply *reply)
 {
-	__u32 id = reply->backend;
-	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
 	enum verdict ignored;
 
 	if (is_fit(p, &ignored)) {
@@ -94,8 +94,7 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 		ask_about(p, &p->source, &p->destination, &query);
 		note_origin(&query);
 	}
-	if (seen && !*seen)
-		*seen = 1;
+	note_direct_flow(reply->backend);
 	return VERDICT_PASS_DIRECT;
 }
 

@@ -19,9 +19,9 @@
  * with the SYN (RFC 7413). A spoofed SYN passes for a live flow with 1 in 2^16. */
 #define SYN_REACH 65536
 
-/* How far apart two segments of a stray may be: more than a window that is not scaled
+/* How far apart two segments of one flow may be: more than a window that is not scaled
  * much. A second guess passes with 1 in 2^11. */
-#define STRAY_REACH (1 << 20)
+#define SEGMENT_REACH (1 << 20)
 
 /* For how long a datagram's flow has to go on. A lookup's two questions (A and AAAA, from
  * one port) come within milliseconds, and nothing after them. */
@@ -69,14 +69,31 @@ static __always_inline void count_event(enum flow_event event)
 		*count += 1;
 }
 
+/* Whether the segment is near the last one: a stranger's is not. Every datagram is. */
+static __always_inline bool is_near(const struct flow_query *query, const struct flow *flow)
+{
+	__u32 distance = query->sequence - flow->sequence + SEGMENT_REACH;
+
+	return distance < 2 * SEGMENT_REACH;
+}
+
+static __always_inline bool is_goodbye(const struct flow_query *query)
+{
+	return query->tcp_flags & (TCP_FIN | TCP_RST);
+}
+
 /* Notes that the flow is there, and whether it is about to end: a FIN or RST ends it one
- * day; until a new SYN comes nothing changes. */
+ * day; until a new SYN comes nothing changes. One that is far off may be anybody's, and
+ * would have the flow forgotten when it next pauses. */
 static __always_inline void touch_flow(const struct flow_query *query, struct flow *flow)
 {
 	if (query->is_quoted)
 		return;
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
-	if (query->tcp_flags & (TCP_FIN | TCP_RST))
+	if (!is_near(query, flow))
+		return;
+	flow->sequence = query->sequence;
+	if (is_goodbye(query))
 		flow->closing = 1;
 }
 
@@ -85,7 +102,7 @@ static __always_inline void start_flow(const struct flow_query *query, struct fl
 	flow->last_seen_ns = bpf_ktime_get_coarse_ns();
 	flow->sequence = query->sequence;
 	/* Its first packet here may be its last. */
-	flow->closing = (query->tcp_flags & (TCP_FIN | TCP_RST)) != 0;
+	flow->closing = is_goodbye(query);
 }
 
 static __always_inline void remember_pending(const struct flow_query *query, struct flow *flow)

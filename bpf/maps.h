@@ -119,7 +119,8 @@ struct {
 	__type(value, struct flow);
 } strays SEC(".maps");
 
-/* Backends that clients have spoken to directly: only their replies ask `origins`. */
+/* When a backend and a client last spoke directly, in 2^30 ns; 0: never. Only replies of
+ * such backends ask `origins`. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);

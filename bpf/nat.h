@@ -8,12 +8,31 @@
 #include "maps.h"
 #include "packet.h"
 
-/* Clients speak to this backend directly too: its replies ask how their flow came. */
-static __always_inline bool has_direct_flows(__u32 id)
+/* For how long a direct flow may be silent: a day, in 2^30 ns. */
+#define DIRECT_SILENCE 80467
+
+static __always_inline __u32 tell_direct_time(void)
+{
+	return (bpf_ktime_get_coarse_ns() >> 30) + 1;
+}
+
+/* Clients speak to this backend directly too: its replies ask how their flow came. One
+ * stray packet shall not make them ask for ever. A global function: inlined, it doubles
+ * what the verifier follows behind it. */
+__noinline bool has_direct_flows(__u32 id)
 {
 	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
 
-	return seen && *seen;
+	return seen && *seen && tell_direct_time() - *seen < DIRECT_SILENCE;
+}
+
+static __always_inline void note_direct_flow(__u32 id)
+{
+	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
+	__u32 now = tell_direct_time();
+
+	if (seen && *seen != now)
+		*seen = now;
 }
 
 /* A UDP checksum of zero means "none" over IPv4 and stays zero; one that comes out as

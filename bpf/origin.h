@@ -49,9 +49,9 @@ __noinline int note_origin(const struct flow_query *query)
 	waiting = find_pending(query);
 	if (waiting && !is_same_origin(waiting, &origin))
 		waiting = NULL;
-	/* The client comes another way now. A datagram is believed, a segment if its SYN
-	 * came that way too. */
-	if (known && (waiting || !is_about_tcp(query)))
+	/* The client comes another way now. A datagram is believed, a segment if the backend
+	 * has answered a SYN that came that way too: no live flow gets a SYN-ACK. */
+	if (known && (!is_about_tcp(query) || (waiting && waiting->answered)))
 		remember_proven(query, &origin);
 	if (known || waiting)
 		return 0;
@@ -91,8 +91,10 @@ __noinline int find_origin(struct flow_query *query)
 	count_event(FLOW_EVENT_ASKED);
 	if (query->tcp_flags & TCP_SYN) {
 		flow = bpf_map_lookup_elem(&pending, &query->key);
-		if (flow)
+		if (flow) {
+			flow->answered = 1;
 			return take_candidate(query, flow);
+		}
 	}
 	flow = bpf_map_lookup_elem(&origins, &query->key);
 	if (flow)

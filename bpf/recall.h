@@ -45,16 +45,15 @@ static __always_inline bool is_moved(const struct flow_query *query)
 	return info && bpf_ktime_get_coarse_ns() < info->window_end_ns;
 }
 
-/* Remembers a flow that has proven itself. If there is no room it stays where it waited,
- * with the sequence that its next segment has to follow. */
-static __always_inline bool remember_home(const struct flow_query *query, struct flow *waiting,
-					  struct flow *flow)
+/* Remembers a flow that has proven itself; false if there is no room. */
+static __always_inline bool remember_home(const struct flow_query *query,
+					  const struct flow *waiting, struct flow *flow)
 {
 	*flow = *waiting;
 	start_flow(query, flow);
+	flow->closing |= waiting->closing;
 	flow->slot = query->slot_index;
 	if (bpf_map_update_elem(&flows, &query->key, flow, BPF_ANY)) {
-		waiting->sequence = query->sequence;
 		count_event(FLOW_EVENT_REFUSED);
 		return false;
 	}
@@ -62,24 +61,27 @@ static __always_inline bool remember_home(const struct flow_query *query, struct
 	return true;
 }
 
-static __always_inline __u16 follow_pending(const struct flow_query *query, struct flow *waiting,
-					    struct flow *flow)
+static __always_inline __u16 follow_pending(const struct flow_query *query,
+					    const struct flow *waiting, struct flow *flow)
 {
 	__u16 id = waiting->backend;
 
-	/* Deleted, or the FIN's own ACK, if little was sent, would continue that SYN. */
-	if (remember_home(query, waiting, flow))
-		bpf_map_delete_elem(&pending, &query->key);
+	/* What a host sends that was answered a SYN it never sent. */
+	if (query->tcp_flags & TCP_RST)
+		return id;
+	/* Without room it waits where no sequence number is asked for. */
+	if (!remember_home(query, waiting, flow))
+		remember_stray(query, flow);
+	/* Or the FIN's own ACK, if little was sent, would continue that SYN. */
+	bpf_map_delete_elem(&pending, &query->key);
 	return id;
 }
 
 static __always_inline bool is_proven(const struct flow_query *query, const struct flow *stray)
 {
-	__u32 distance = query->sequence - stray->sequence + STRAY_REACH;
-
 	if (!is_about_tcp(query))
 		return bpf_ktime_get_coarse_ns() - stray->last_seen_ns >= DATAGRAM_PROOF_NS;
-	return distance < 2 * STRAY_REACH;
+	return is_near(query, stray) && !(query->tcp_flags & TCP_RST);
 }
 
 static __always_inline __u16 follow_stray(const struct flow_query *query, struct flow *stray,
@@ -93,9 +95,11 @@ static __always_inline __u16 follow_stray(const struct flow_query *query, struct
 		bpf_map_delete_elem(&strays, &query->key);
 		return id;
 	}
+	/* What was said before counts only if this goes on from there. */
+	if (!is_near(query, stray))
+		stray->closing = 0;
+	stray->closing |= is_goodbye(query);
 	stray->sequence = query->sequence;
-	if (query->tcp_flags & (TCP_FIN | TCP_RST))
-		stray->closing = 1;
 	return id;
 }
 

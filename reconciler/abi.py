@@ -76,7 +76,8 @@ FLOW = np.dtype(
         ("vip", _ADDRESS),
         ("kind", "u1"),
         ("closing", "u1"),
-        ("zero", "V6"),
+        ("answered", "u1"),
+        ("zero", "V5"),
     ],
     align=True,
 )

@@ -33,7 +33,7 @@ from reconciler.model import (
     Service,
     XdpMode,
 )
-from reconciler.movement import move_slots, pin_settled, resample_slots
+from reconciler.movement import measure_window_ns, move_slots, pin_settled, resample_slots
 from reconciler.tables import (
     Attachment,
     BackendInfo,
@@ -56,9 +56,9 @@ _VIP_MARKER = ServiceRow(0, 0, 0, Forwarding.NAT, Affinity.FLOW, is_shared=False
 
 # A removed backend leaves before its time if no flow has shown itself for so long.
 QUIET_NS = 60 * 10**9
-# Datagrams don't say whether their flow is new, so moved slots stay with their previous
-# backend until every flow that lives has sent one (nf_conntrack_udp_timeout).
-LONGEST_UDP_WINDOW_NS = 30 * 10**9
+# A window that ends before the new one is written would be opened again: flows that came
+# in between would be taken for older ones. So a change so shortly before counts as after.
+_LAST_MOMENT_NS = 10**9
 
 
 class Rings:
@@ -299,19 +299,22 @@ class _Compiler:
         info = self.observed.service_info.get(number)
         window_end_ns = info.window_end_ns if info else 0
         words, occupied = self._current_words(service)
+        target = self._target(service)
+        was, _ = unpack_slots(words)
+        is_change = bool(np.any(target != was))
+        last_moment_ns = min(_LAST_MOMENT_NS, _window_ns(service) // 10) if is_change else 0
         moved = move_slots(
             words,
-            self._target(service),
+            target,
             living=self._living(service),
             remembers=_learns_flows(service),
-            is_window_over=0 < window_end_ns <= self.now_ns,
+            is_window_over=0 < window_end_ns <= self.now_ns + last_moment_ns,
             occupied=occupied,
         )
-        backend, previous = unpack_slots(moved)
-        was, _ = unpack_slots(words)
+        _, previous = unpack_slots(moved)
         if not np.any(previous):
             window_end_ns = 0
-        elif np.any((backend != was) & (previous != 0)) or not window_end_ns:
+        elif np.any((target != was) & (previous != 0)) or not window_end_ns:
             window_end_ns = self.now_ns + _window_ns(service)
         return moved, window_end_ns
 
@@ -433,9 +436,7 @@ def _learns_flows(service: Service) -> bool:
 
 
 def _window_ns(service: Service) -> int:
-    timeout_ns = _timeout_ns(service)
-    is_tcp = service.protocol is Protocol.TCP
-    return timeout_ns if is_tcp else min(timeout_ns, LONGEST_UDP_WINDOW_NS)
+    return measure_window_ns(service.protocol, _timeout_ns(service))
 
 
 def _timeout_ns(service: Service) -> int:

@@ -27,7 +27,7 @@ from reconciler.errors import (
     XdplbError,
 )
 from reconciler.lock import hold_lock
-from reconciler.memory import Occupancy, needs_memory
+from reconciler.memory import Judge, Occupancy, needs_memory, needs_occupancy
 from reconciler.model import Config, XdpMode
 from reconciler.override_store import OverrideFollower, OverrideStore
 from reconciler.overrides import Overrides
@@ -155,25 +155,35 @@ class Instance:
             overrides = self.overrides.take(time.time())
         if self.exists():  # before they are read: maps of another ABI mean something else
             self.dataplane.check_maps(config.limits)
-        return self._propose(config, self.observe(config.limits.ring_slots), overrides)
+        observed = self.observe(config.limits.ring_slots)
+        return self._propose(config, observed, overrides, self._find_occupancy(observed))
 
-    def _propose(self, config: Config, observed: Tables, overrides: Overrides) -> Proposal:
-        now_ns = time.monotonic_ns()
+    def _propose(
+        self,
+        config: Config,
+        observed: Tables,
+        overrides: Overrides,
+        occupancy: Occupancy | None = None,
+    ) -> Proposal:
         return propose(
             config,
             self.look_around(config.interfaces, observed),
             observed,
-            now_ns=now_ns,
+            now_ns=time.monotonic_ns(),
             rings=self.rings,
-            occupancy=self._find_occupancy(observed, now_ns),
+            occupancy=occupancy,
             overrides=overrides,
         )
 
-    def _find_occupancy(self, observed: Tables, now_ns: int) -> Occupancy | None:
-        """Look for remembered flows only where there is something to end."""
-        if not needs_memory(observed):
+    def _find_occupancy(self, observed: Tables) -> Occupancy | None:
+        """Look for remembered flows only where there is something to end.
+
+        Once a pass: a slot that it pins may settle in the next one.
+        """
+        if not needs_occupancy(observed):
             return None
-        return self.dataplane.read_occupancy(observed, now_ns)
+        judge = Judge(observed, time.monotonic_ns())
+        return judge.find_occupancy(self.dataplane.read_memory())
 
     def count_flows(self, observed: Tables) -> FlowCounts:
         """Return how many open flows are remembered, by backend id, shape (65536,)."""
@@ -214,15 +224,16 @@ class Instance:
         proposal = self.propose(config)
         if review:
             review(proposal)
+        existed = self.exists()
+        if existed:
+            self._forget_flows(proposal.observed)
         if proposal.objection and not allow_large_change:
             raise Blocked(
                 proposal.objection, remedy="if that is what you want: --allow-large-change"
             )
         self.nudge_neighbours(proposal.desired)
         if not proposal.operations:
-            self._forget_flows(proposal.observed)
             return Outcome(proposal)
-        existed = self.exists()
         try:
             self.dataplane.create(config.limits)
             writes, last_look = self._converge(proposal, verify=verify)
@@ -234,7 +245,6 @@ class Instance:
             self._roll_back(proposal.observed, existed, failure)
             raise failure from error
         self.dataplane.forget_old_programs()
-        self._forget_flows(last_look.observed if last_look else proposal.desired)
         return Outcome(proposal, writes, last_look)
 
     def _converge(self, proposal: Proposal, *, verify: bool) -> tuple[int, Proposal | None]:
@@ -267,11 +277,11 @@ class Instance:
         return len(operations)
 
     def _forget_flows(self, tables: Tables) -> None:
-        """Make room in the flow table; once more after the last flow that needed it."""
-        needs = needs_memory(tables)
+        """Make room in the flow table, until nobody needs it and nothing is left there."""
+        needs, forgotten = needs_memory(tables), 0
         if needs or self._has_memory:
-            self.dataplane.forget_flows(tables, time.monotonic_ns())
-        self._has_memory = needs
+            forgotten = self.dataplane.forget_flows(tables, time.monotonic_ns())
+        self._has_memory = needs or forgotten > 0
 
     def _roll_back(self, before: Tables, existed: bool, error: XdplbError) -> None:
         """Put back what stood before; raise what the caller shall see.

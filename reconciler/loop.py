@@ -226,8 +226,13 @@ class Loop:
             self._fail(config, XdplbError(str(error)))
         else:
             self._finish(config, outcome)
-        if config is not self.config and self.instance.overrides.taken != self._overrides:
+            return
+        if config is self.config:
+            return
+        if self.instance.overrides.taken != self._overrides:
             self._pass_overrides()
+        else:
+            self._keep_good()
 
     def _pass_overrides(self) -> None:
         """Put overrides on the last good configuration: a refused file does not hold them up."""
@@ -235,6 +240,15 @@ class Loop:
         self._pass(self.config)
         if self._wanted is not self.config:
             self._next_pass = min(self._next_pass, due)
+
+    def _keep_good(self) -> None:
+        """Heal, and end windows and drains: a file that is refused holds up neither."""
+        try:
+            outcome = self._reconcile(self.config)
+        except (XdplbError, OSError) as error:
+            log.error("upkeep=failed running=%s reason=%s", self.config.sha256[:12], quote(error))
+        else:
+            log_outcome(outcome)
 
     def _finish(self, config: Config, outcome: Outcome) -> None:
         self.config = config

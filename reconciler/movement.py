@@ -13,7 +13,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from reconciler.model import Protocol
 from reconciler.tables import SlotWords, pack_slots, unpack_slots
+
+# Datagrams don't say whether their flow is new, so moved slots stay with their previous
+# backend until every flow that lives has sent one (nf_conntrack_udp_timeout).
+LONGEST_UDP_WINDOW_NS = 30 * 10**9
+
+
+def measure_window_ns(protocol: Protocol, drain_timeout_ns: int) -> int:
+    """Return for how long older flows of a moved slot are learnt."""
+    if protocol is Protocol.TCP:
+        return drain_timeout_ns
+    return min(drain_timeout_ns, LONGEST_UDP_WINDOW_NS)
 
 
 def move_slots(

@@ -12,7 +12,7 @@ import numpy as np
 from reconciler.desired import Rings
 from reconciler.environment import Environment, imagine_environment
 from reconciler.instance import Instance
-from reconciler.memory import Occupancy
+from reconciler.memory import Part
 from reconciler.model import Config, Limits
 from reconciler.override_store import OverrideFollower, OverrideStore
 from reconciler.overrides import Overrides
@@ -49,8 +49,8 @@ class FakeDataplane:
     def remove(self) -> None:
         self.tables = None
 
-    def read_occupancy(self, tables: Tables, _now_ns: int) -> Occupancy:
-        return Occupancy(np.zeros(len(tables.slots), np.bool_))
+    def read_memory(self) -> Iterator[Part]:
+        yield from ()
 
     def count_flows(self, _tables: Tables, _now_ns: int) -> Any:
         return np.zeros(1 << 16, np.int64)

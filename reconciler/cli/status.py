@@ -17,6 +17,7 @@ from rich.table import Table
 from reconciler import abi
 from reconciler.cli import options
 from reconciler.cli.backends import find_ids, list_staying, require_instance
+from reconciler.cli.flow_table import describe_flow_table, render_flow_table
 from reconciler.cli.override_output import count_connections, list_overrides, render_overrides
 from reconciler.errors import XdplbError
 from reconciler.fingerprint import fingerprint_rings
@@ -51,7 +52,7 @@ def status(
     """Show services, backends, verdicts and the last reload.
 
     What is shown of the data plane is read from its maps, whether a controller
-    runs or not. Verdicts that no packet got are shown with -v.
+    runs or not. With -v also what is remembered of flows, and verdicts that no packet got.
     """
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
@@ -86,6 +87,7 @@ def describe(instance: Instance) -> dict[str, Any]:
         "services": _describe_services(instance, tables, fingerprints.services),
         "overrides": list_overrides(overrides, list_staying(tables)),
         "overrides_problem": problem,
+        "flow_table": describe_flow_table(instance.dataplane),
         "verdicts": _describe_verdicts(instance),
     }
 
@@ -200,6 +202,8 @@ def print_status(document: dict[str, Any], *, verbose: bool) -> None:
     for service in document["services"]:
         _print_service(console, service)
     _print_overrides(console, document)
+    for line in render_flow_table(document["flow_table"], verbose=verbose):
+        console.print(line)
     _print_verdicts(console, document["verdicts"], verbose=verbose)
 
 

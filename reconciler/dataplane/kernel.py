@@ -6,7 +6,7 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -256,44 +256,45 @@ class KernelDataplane:
 
     # --- the memory of flows ---
 
-    def read_flows(self, name: str) -> tuple[memory.Flows, memory.Flows]:
-        """Return the keys and the values of `flows`, `origins`, `pending` or `strays`."""
-        keys, values = self.libbpf.read_all(self._fd(name))
-        return np.frombuffer(keys, abi.FLOW_KEY), np.frombuffer(values, abi.FLOW)
+    def read_memory(self) -> Iterator[memory.Part]:
+        """Yield where flows live, part by part.
 
-    def read_occupancy(self, tables: Tables, now_ns: int) -> memory.Occupancy:
-        """Return who needs to be remembered, in the tables that were observed."""
-        known, strays = self.read_flows("flows")[1], self.read_flows("strays")[1]
-        living = [
-            known[memory.find_living(known, tables, now_ns)],
-            strays[memory.find_living(strays, tables, now_ns, are_strays=True)],
-        ]
-        return memory.find_occupancy(np.concatenate(living), tables)
+        Strays come first: one that is remembered meanwhile is seen twice, not never.
+        """
+        for name in ("strays", "flows"):
+            for _, values in self.libbpf.read_batches(self._fd(name)):
+                yield memory.Part(np.frombuffer(values, abi.FLOW), name == "strays")
+
+    def measure_flows(self) -> tuple[int, int]:
+        """Return how many entries `flows` has, and for how many it has room."""
+        key_size, _, capacity = self.libbpf.map_info(self._fd("flows"))
+        batches = self.libbpf.read_batches(self._fd("flows"))
+        return sum(len(keys) // key_size for keys, _ in batches), capacity
 
     def count_flows(self, tables: Tables, now_ns: int) -> NDArray[np.int64]:
         """Return how many open flows are remembered on each backend, by id, shape (65536,)."""
-        known, strays = self.read_flows("flows")[1], self.read_flows("strays")[1]
-        return memory.count_open(known, tables, now_ns, are_strays=False) + memory.count_open(
-            strays, tables, now_ns, are_strays=True
-        )
-
-    def measure_flows(self) -> tuple[int, int]:
-        """Return how many flows are remembered, and how many there is room for."""
-        fd = self._fd("flows")
-        _, _, size = self.libbpf.map_info(fd)
-        keys, _ = self.libbpf.read_all(fd)
-        return len(keys) // abi.FLOW_KEY.itemsize, size
+        return memory.Judge(tables, now_ns).count_open(self.read_memory())
 
     def forget_flows(self, tables: Tables, now_ns: int) -> int:
-        """Take what need not be remembered out of `flows`; return how many that were.
+        """Take what need not be remembered out of the tables; return how many flows that were.
 
-        One that is heard of again in this moment is as one that nobody knew.
+        One that is heard of again between the look and the deletion is as one that nobody
+        knew: part after part, so that this is short.
         """
-        keys, flows = self.read_flows("flows")
-        needless = keys[memory.find_needless(flows, tables, now_ns)]
-        if needless.size:
-            self.libbpf.delete_many(self._fd("flows"), needless.tobytes(), "cannot forget flows")
-        return int(needless.size)
+        judge = memory.Judge(tables, now_ns)
+        self._forget("strays", judge.find_unasked)
+        self._forget("pending", judge.find_unasked)
+        return self._forget("flows", judge.find_needless)
+
+    def _forget(self, name: str, find: Callable[[memory.Flows], memory.Mask]) -> int:
+        fd, count = self._fd(name), 0
+        for keys, values in self.libbpf.read_batches(fd):
+            flows = np.frombuffer(values, abi.FLOW)
+            needless = np.frombuffer(keys, abi.FLOW_KEY)[find(flows)]
+            if needless.size:
+                self.libbpf.delete_many(fd, needless.tobytes(), f"cannot forget {name}")
+                count += needless.size
+        return count
 
     # --- writing ---
 

@@ -10,7 +10,7 @@ import ctypes as ct
 import errno
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from reconciler.errors import NoPermission, Unavailable, XdplbError
@@ -23,8 +23,9 @@ XDP_FLAGS_DRV_MODE = 1 << 2
 
 _INSTALL_BCC = "install python3-bpfcc (Debian, Ubuntu) or python3-bcc (Fedora)"
 
+_BATCH = 16_384  # entries read at once
+
 # libbpf 0.7 and newer; nothing but the packet tests asks for it.
-_BATCH = 65536  # entries read at once
 _FOR_TESTS = ("bpf_prog_test_run_opts",)
 
 _PRINTER = ct.CFUNCTYPE(ct.c_int, ct.c_int, ct.c_char_p, ct.c_void_p)
@@ -302,6 +303,11 @@ class Libbpf:
         `value_size` is the size of a value as the kernel hands it out, where that is
         more than one CPU's.
         """
+        batches = list(self.read_batches(fd, value_size))
+        return b"".join(keys for keys, _ in batches), b"".join(values for _, values in batches)
+
+    def read_batches(self, fd: int, value_size: int | None = None) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the same in parts; what was read may be deleted meanwhile."""
         key_size, one_value, capacity = self.map_info(fd)
         value_size = value_size or one_value
         # A hash is read by whole buckets: a batch must have room for the fullest.
@@ -309,8 +315,8 @@ class Libbpf:
         keys = ct.create_string_buffer(key_size * room)
         values = ct.create_string_buffer(value_size * room)
         cursor = ct.create_string_buffer(max(key_size, 8))
-        start, found_keys, found_values = None, [], []
-        while True:
+        start, is_end = None, False
+        while not is_end:
             count = ct.c_uint32(room)
             result = self.library.bpf_map_lookup_batch(
                 fd, start, cursor, keys, values, ct.byref(count), None
@@ -318,21 +324,19 @@ class Libbpf:
             is_end = result < 0 and ct.get_errno() == errno.ENOENT
             if result < 0 and not is_end:
                 self.check(result, "cannot read a map")
-            found_keys.append(keys.raw[: count.value * key_size])
-            found_values.append(values.raw[: count.value * value_size])
-            if is_end:
-                return b"".join(found_keys), b"".join(found_values)
+            found = count.value
+            yield ct.string_at(keys, found * key_size), ct.string_at(values, found * value_size)
             start = cursor
 
     def delete_many(self, fd: int, keys: bytes, doing: str) -> None:
         """Delete the elements of a hash whose keys lie one behind the other; some may be gone."""
         key_size, _, _ = self.map_info(fd)
+        buffer = ct.create_string_buffer(keys, len(keys))
         left = len(keys) // key_size
         while left:
             count = ct.c_uint32(left)
-            result = self.library.bpf_map_delete_batch(
-                fd, keys[-left * key_size :], ct.byref(count), None
-            )
+            start = ct.addressof(buffer) + len(keys) - left * key_size
+            result = self.library.bpf_map_delete_batch(fd, start, ct.byref(count), None)
             if result < 0 and ct.get_errno() != errno.ENOENT:
                 self.check(result, doing)
             # It stops at a key that is gone, behind those that it has deleted.

@@ -25,10 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scapy.packet import Packet
 
 from reconciler import abi, netlink
-from reconciler.abi import Verdict
+from reconciler.abi import FlowEvent, Verdict
 from reconciler.codec import encode_address
 from reconciler.dataplane.bpffs import ensure_bpffs
 from reconciler.dataplane.kernel import KernelDataplane, read_program
@@ -70,6 +71,10 @@ _ACTIONS = {
     "STACK": Action.PASS,
     "LOCAL": Action.PASS,
 }
+
+
+# Where the data plane remembers flows.
+MEMORY = ("flows", "origins", "pending", "strays")
 
 
 def expected_action(verdict: Verdict) -> Action:
@@ -141,6 +146,7 @@ class Balancer:
         self._is_changed = False
         self._program_fd = -1
         self._counts = np.zeros(len(Verdict), np.uint64)
+        self._events = np.zeros(len(FlowEvent), np.uint64)
         self._room = ct.create_string_buffer(4096)
 
     def close(self) -> None:
@@ -197,13 +203,13 @@ class Balancer:
             for operation in diff(self.base, self.dataplane.read()):
                 self.dataplane.write(operation)
             self._is_changed = False
-        for name in ("flows", "origins", "pending", "strays"):
+        for name in MEMORY:
             keys, _ = self.libbpf.read_all(self.fd(name))
-            size = abi.FLOW_KEY.itemsize
-            for start in range(0, len(keys), size):
-                self.libbpf.delete(self.fd(name), keys[start : start + size], "cannot forget")
+            if keys:
+                self.libbpf.delete_many(self.fd(name), keys, "cannot forget")
         self._zero("direct_seen", {row.backend for row in self.base.nat_replies.values()})
         self._counts = self.read_counts()
+        self._events = self.dataplane.read_counters("flow_events")
 
     def _zero(self, name: str, indexes: Iterable[int]) -> None:
         size = abi.MAPS[name][1].itemsize * self.libbpf.count_cpus()
@@ -321,6 +327,44 @@ class Balancer:
         self._is_changed = True
         self.dataplane.write(Put("backends", number, row))
 
+    def change_service(self, name: str, **changes: Any) -> None:
+        """Write a service's rows anew."""
+        ring = self.ring(name)
+        for endpoint, row in self.base.services.items():
+            if row.ring_size and row.ring_offset == ring.start:
+                self.dataplane.write(Put("services", endpoint, row._replace(**changes)))
+        self._is_changed = True
+
+    def capacity(self, name: str) -> int:
+        """How many entries a map has room for."""
+        return self.libbpf.map_info(self.fd(name))[2]
+
+    def read_events(self) -> dict[str, int]:
+        """What happened to the memory of flows since `restore`, without what did not."""
+        risen = self.dataplane.read_counters("flow_events") - self._events
+        return {event.name: int(risen[event]) for event in FlowEvent if risen[event]}
+
+    def age_flows(self, name: str, by_s: float) -> None:
+        """Have everything in a table be heard of so much longer ago."""
+        for key, value in zip(*self.read_flows(name), strict=True):
+            older = value.copy()
+            # Before the machine was started, perhaps; the data plane reckons modulo 2^64 too.
+            older["last_seen_ns"] = (int(value["last_seen_ns"]) - int(by_s * 1e9)) % 2**64
+            self.libbpf.update(self.fd(name), key.tobytes(), older.tobytes(), "cannot age")
+
+    def fill_flows(self) -> None:
+        """Have no room in `flows`: strangers, whose backend is not there, take all of it."""
+        key, stranger = np.zeros((), abi.FLOW_KEY), np.zeros((), abi.FLOW)
+        for number in range(self.capacity("flows") - len(self.read_flows("flows")[0])):
+            key["client"] = number.to_bytes(16, "big")
+            self.libbpf.update(self.fd("flows"), key.tobytes(), stranger.tobytes(), "cannot fill")
+
+    def forget_strangers(self) -> None:
+        """Make the room again that `fill_flows` took."""
+        keys, flows = self.read_flows("flows")
+        strangers = keys[flows["backend"] == 0]
+        self.libbpf.delete_many(self.fd("flows"), strangers.tobytes(), "cannot forget")
+
     def read_flows(self, name: str = "flows") -> Any:
         """Everything that is remembered: keys and values, shape (n,) each."""
         keys, values = self.libbpf.read_all(self.fd(name))
@@ -364,6 +408,27 @@ class Balancer:
         verdict = Verdict(risen.index(1))
         assert action is expected_action(verdict)
         return Outcome(verdict, action, out)
+
+    def run_many(self, frames: NDArray[np.uint8], interface: str = network.FRONT) -> dict[str, int]:
+        """Put many frames of one size, shape (n, size), through the program; their verdicts."""
+        size = frames.shape[1]
+        context = _XdpMd(data_end=size, ingress_ifindex=self.ifindexes[interface])
+        options = TestRunOpts(
+            sz=ct.sizeof(TestRunOpts),
+            data_size_in=size,
+            ctx_in=ct.addressof(context),
+            ctx_size_in=ct.sizeof(context),
+            repeat=1,
+        )
+        frames = np.ascontiguousarray(frames)
+        run, where = self.libbpf.library.bpf_prog_test_run_opts, ct.byref(options)
+        with self.inside():
+            for place in range(frames.ctypes.data, frames.ctypes.data + frames.nbytes, size):
+                options.data_in = place
+                self.libbpf.check(run(self._program_fd, where), "the kernel does not run a frame")
+        counts = self.read_counts()
+        risen, self._counts = counts - self._counts, counts
+        return {verdict.name: int(risen[verdict]) for verdict in Verdict if risen[verdict]}
 
     def run_uncounted(
         self, frame: bytes, interface: str = network.FRONT, before: bytes = POISON

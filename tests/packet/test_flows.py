@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import random
-from ipaddress import IPv4Address
-
 import pytest
 from scapy.layers.l2 import Ether
 
@@ -12,70 +9,23 @@ from reconciler import abi
 from reconciler.abi import Verdict
 from reconciler.lab.namespaces import run_tool
 from reconciler.lab.waiting import wait_until
-from reconciler.model import BackendState, Protocol
+from reconciler.model import BackendState
 
 from . import network, services
+from .clients import START, TCP, UDP, Client, count
 from .packets import (
     CLIENT_PORT,
     from_backend,
     in_family,
     rewritten,
-    to_client,
     to_service,
 )
 
 pytestmark = pytest.mark.root
 
-TCP, UDP = Protocol.TCP, Protocol.UDP
-START = 0xFFFF_FF00  # sequence numbers that wrap soon
 A, B, C = "a-tcp", "b-tcp", "c-tcp"
 TRIO = services.name_service(services.TRIO, TCP)
 DIRECT_PORT = services.BACKEND_PORT[services.PLAIN]
-
-
-class Client:
-    """Sends packets for a VIP, and says which backend each goes to."""
-
-    def __init__(self, balancer, vip=services.TRIO, *, port=CLIENT_PORT, address=network.CLIENT):
-        self.balancer = balancer
-        self.vip = vip
-        self.port = port
-        self.address = address
-        self.names = balancer.backend_names
-
-    def send(self, flags="A", seq=START + 1, payload=b"hello"):
-        """A segment; `seq` may run over."""
-        fields = {"flags": flags, "seq": seq % 2**32, "payload": payload}
-        return self._run(TCP, **fields)
-
-    def send_datagram(self):
-        return self._run(UDP)
-
-    def syn(self, seq=START):
-        return self.send("S", seq, b"")
-
-    def open(self, seq=START):
-        """SYN and ACK; both go to one backend."""
-        chosen = self.syn(seq)
-        assert self.send(seq=seq + 1) == chosen
-        return chosen
-
-    def _run(self, protocol, **fields):
-        client = {"client": self.address, "client_port": self.port}
-        outcome = self.balancer.send(to_service(protocol, self.vip, **client, **fields))
-        assert outcome.verdict is Verdict.FORWARD_REDIRECT
-        return self.names[outcome.destination, protocol]
-
-    def flow(self, protocol=TCP, name="flows"):
-        """What is remembered of this flow."""
-        me, vip = map(self.balancer.locate, (self.address, self.vip))
-        return self.balancer.find_flow((me, self.port), (vip, services.VIP_PORT), protocol, name)
-
-    def go_on(self):
-        """Two segments of a connection that is older; they go to one backend."""
-        chosen = self.send()
-        assert self.send(seq=START + 6) == chosen
-        return chosen
 
 
 @pytest.fixture
@@ -87,10 +37,6 @@ def balancer(balancer, family):
 @pytest.fixture
 def client(balancer):
     return Client(balancer)
-
-
-def count(balancer, name="flows"):
-    return len(balancer.read_flows(name)[0])
 
 
 # --- settled ---
@@ -293,167 +239,6 @@ def test_after_the_goodbye_late_segments_still_find_their_backend(balancer, clie
     balancer.set_slots(TRIO, B, previous=A)
     client.send()
     assert [client.send("FA"), client.send("A"), client.send("R")] == [A, A, A]
-
-
-# --- floods ---
-
-
-def clients(balancer, number):
-    chance = random.Random(1)
-    for _ in range(number):
-        address = str(IPv4Address(chance.randrange(0x0B00_0000, 0x7F00_0000)))
-        yield Client(balancer, address=address, port=chance.randrange(1, 65_536))
-
-
-def test_a_flood_of_syns_evicts_no_established_flow(balancer):
-    balancer.set_slots(TRIO, B, previous=A)
-    established = [Client(balancer, port=port) for port in range(1, 101)]
-    assert {each.send() for each in established} == {A}
-    capacity = balancer.libbpf.map_info(balancer.fd("pending"))[2]
-    with balancer.inside():
-        assert {each.syn() for each in clients(balancer, 10 * capacity)} == {B}
-        assert {each.send() for each in established} == {A}
-    assert count(balancer) == len(established)
-
-
-def test_a_full_flow_table_still_forwards_new_flows(balancer):
-    balancer.set_slots(TRIO, B, previous=A)
-    capacity = balancer.libbpf.map_info(balancer.fd("flows"))[2]
-    with balancer.inside():
-        assert {each.send() for each in clients(balancer, 2 * capacity)} == {A}
-        assert Client(balancer).open() == B
-    assert count(balancer) <= capacity
-
-
-# --- direct flows ---
-
-
-def send_direct(balancer, protocol=TCP, **fields):
-    packet = to_service(protocol, services.PLAIN_BACKEND, port=DIRECT_PORT, **fields)
-    outcome = balancer.send(packet)
-    assert outcome.verdict is Verdict.PASS_DIRECT
-    assert outcome.frame == bytes(in_family(packet, balancer.family))
-
-
-def ask_reply(balancer, protocol=TCP, **fields):
-    """A reply of the plain backend, and whether it was left alone."""
-    packet = from_backend(protocol, **fields)
-    outcome = balancer.send(packet, network.BACK)
-    if outcome.verdict is Verdict.PASS_DIRECT:
-        assert outcome.frame == bytes(in_family(packet, balancer.family))
-        return "left alone"
-    assert outcome.verdict is Verdict.REPLY_REDIRECT
-    assert outcome.frame == bytes(in_family(to_client(packet), balancer.family))
-    return "translated"
-
-
-def test_replies_of_a_direct_flow_are_left_alone(balancer, protocol):
-    send_direct(balancer, protocol)
-    for _ in range(2):
-        assert ask_reply(balancer, protocol) == "left alone"
-
-
-def test_from_its_syn_to_its_end_a_direct_flow_is_left_alone(balancer):
-    send_direct(balancer, flags="S", payload=b"")
-    assert ask_reply(balancer, flags="SA", payload=b"") == "left alone"
-    send_direct(balancer, payload=b"")
-    assert ask_reply(balancer) == "left alone"
-    send_direct(balancer, flags="FA")
-    assert ask_reply(balancer, flags="FA") == "left alone"
-    assert ask_reply(balancer, flags="R") == "left alone"
-
-
-def test_a_refused_direct_syn_gets_its_rst(balancer):
-    send_direct(balancer, flags="S", payload=b"")
-    assert ask_reply(balancer, flags="RA", payload=b"") == "left alone"
-
-
-def test_other_flows_of_that_backend_are_still_translated(balancer, protocol):
-    send_direct(balancer, protocol)
-    assert ask_reply(balancer, protocol, client_port=CLIENT_PORT + 1) == "translated"
-    assert ask_reply(balancer, protocol, client=network.FAR_CLIENT) == "translated"
-
-
-def test_a_direct_port_that_is_used_again_for_the_vip_is_translated(balancer, protocol):
-    syn = {"flags": "S", "payload": b"", "seq": START} if protocol is TCP else {}
-    answer = {"flags": "SA", "payload": b""} if protocol is TCP else {}
-    data = {"seq": START + 1} if protocol is TCP else {}
-    send_direct(balancer, protocol, **syn)
-    send_direct(balancer, protocol)
-    assert ask_reply(balancer, protocol) == "left alone"
-    for fields, reply in ((syn, answer), (data, {})):
-        balancer.send(to_service(protocol, **fields))
-        assert ask_reply(balancer, protocol, **reply) == "translated"
-
-
-def test_and_the_other_way_round(balancer, protocol):
-    syn = {"flags": "S", "payload": b""} if protocol is TCP else {}
-    answer = {"flags": "SA", "payload": b""} if protocol is TCP else {}
-    balancer.send(to_service(protocol, **syn))
-    assert ask_reply(balancer, protocol, **answer) == "translated"
-    for fields, reply in ((syn, answer), ({}, {})):
-        send_direct(balancer, protocol, **fields)
-        assert ask_reply(balancer, protocol, **reply) == "left alone"
-
-
-# --- shared backends ---
-
-
-def through(balancer, vip, protocol, **fields):
-    outcome = balancer.send(to_service(protocol, vip, **fields))
-    assert outcome.verdict is Verdict.FORWARD_REDIRECT
-    there = balancer.locate(services.SHARED_BACKEND), services.BACKEND_PORT[vip]
-    assert outcome.destination == there
-
-
-def answer_shared(balancer, protocol, **fields):
-    """The VIP that a reply of the shared backend gets."""
-    packet = from_backend(protocol, services.SHARED_BACKEND, 8090, **fields)
-    outcome = balancer.send(packet, network.BACK)
-    assert outcome.verdict is Verdict.REPLY_REDIRECT
-    shared = services.SHARED, services.SHARED_TOO
-    vip = next(vip for vip in shared if balancer.locate(vip) == outcome.source[0])
-    assert outcome.frame == bytes(in_family(to_client(packet, vip), balancer.family))
-    return vip
-
-
-def test_each_reply_of_a_shared_backend_gets_its_own_vip(balancer, protocol):
-    vips = (services.SHARED, services.SHARED_TOO)
-    flows = [(vip, port) for port in range(1, 11) for vip in vips]
-    ports = {vip: 1000 * n for n, vip in enumerate(vips)}
-    for vip, port in flows:
-        through(balancer, vip, protocol, client_port=ports[vip] + port)
-    for vip, port in flows:
-        assert answer_shared(balancer, protocol, client_port=ports[vip] + port) == vip
-
-
-@pytest.mark.parametrize("vip", [services.SHARED, services.SHARED_TOO])
-def test_a_handshake_with_a_shared_backend(balancer, vip):
-    through(balancer, vip, TCP, flags="S", payload=b"")
-    assert answer_shared(balancer, TCP, flags="SA", payload=b"") == vip
-    assert answer_shared(balancer, TCP, flags="SA", payload=b"") == vip
-    through(balancer, vip, TCP, payload=b"")
-    assert answer_shared(balancer, TCP) == vip
-    through(balancer, vip, TCP, flags="FA")
-    assert answer_shared(balancer, TCP, flags="FA") == vip
-
-
-def test_a_port_used_again_for_the_other_vip_of_a_shared_backend(balancer):
-    for vip in (services.SHARED, services.SHARED_TOO, services.SHARED):
-        through(balancer, vip, TCP, flags="S", payload=b"", seq=START)
-        assert answer_shared(balancer, TCP, flags="SA", payload=b"") == vip
-        through(balancer, vip, TCP, payload=b"", seq=START + 1)
-        assert answer_shared(balancer, TCP) == vip
-
-
-def test_a_syn_flood_on_a_shared_backend_evicts_no_flow(balancer):
-    through(balancer, services.SHARED_TOO, TCP)
-    capacity = balancer.libbpf.map_info(balancer.fd("pending"))[2]
-    with balancer.inside():
-        for port in range(1, 10 * capacity):
-            fields = {"client": network.FAR_CLIENT, "client_port": port, "flags": "S"}
-            through(balancer, services.SHARED, TCP, **fields)
-    assert answer_shared(balancer, TCP) == services.SHARED_TOO
 
 
 # --- next hops ---

@@ -206,6 +206,26 @@ def test_a_window_ends_in_two_passes() -> None:
     assert settled.service_info[1].window_end_ns == 0
 
 
+def test_a_change_in_the_last_moment_of_a_window_opens_another() -> None:
+    """The data plane may take the window for over before the change is written."""
+    one, two, three = (config(service(*map(backend, range(1, n + 1)))) for n in (1, 2, 3))
+    moved = compile_at(10, two, compile_at(1, one))
+    assert compile_at(69.5, two, moved) == moved  # no change
+    in_time, too_late = (compile_at(now_s, three, moved) for now_s in (68.5, 69.5))
+    assert {(2, 1), (3, 1)} < slots_of(in_time)
+    assert (2, 1) not in slots_of(too_late)
+    assert {(2, 2), (3, 1), (3, 2)} < slots_of(too_late)
+    assert too_late.service_info[1].window_end_ns == int(129.5 * S)
+
+
+def test_a_short_window_is_open_for_most_of_its_time() -> None:
+    def wanted(*numbers: int) -> Config:
+        return config(replace(service(*map(backend, numbers)), drain_timeout_s=1.0))
+
+    moved = compile_at(10, wanted(1, 2), compile_at(1, wanted(1)))
+    assert (2, 1) in slots_of(compile_at(10.8, wanted(1, 2, 3), moved))
+
+
 @pytest.mark.parametrize(
     ("protocol", "tracking", "slots", "window_s"),
     [

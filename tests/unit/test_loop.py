@@ -36,14 +36,14 @@ WATCHFUL = "reconcile: {heal: false}\n"
 
 
 class FakeInstance:
-    """An instance whose kernel is `step`; `errors` are raised by the next passes."""
+    """An instance whose kernel is `step`; `errors` befall the next passes, None is none."""
 
     name = "default"
 
     def __init__(self, store: OverrideStore, clock: Clock) -> None:
         self.overrides, self.clock = OverrideFollower(store), clock
         self.tables: Tables = make_empty_tables(65_537)
-        self.errors: list[XdplbError] = []
+        self.errors: list[XdplbError | None] = []
         self.passes: list[str] = []
         self.allowed: list[bool] = []
         self.closed = 0
@@ -61,8 +61,9 @@ class FakeInstance:
         self.passes.append(config.sha256)
         self.allowed.append(allow_large_change)
         proposal = self.propose(config)
-        if self.errors:
-            raise self.errors.pop(0)
+        error = self.errors.pop(0) if self.errors else None
+        if error:
+            raise error
         if proposal.objection and not allow_large_change:
             raise Blocked(proposal.objection)
         self.tables = reduce(step, proposal.operations, self.tables)
@@ -539,7 +540,7 @@ def test_a_failed_file_is_tried_again_later_and_later(
 ) -> None:
     loop = bench.start()
     caplog.clear()
-    bench.instance.errors = [Unavailable("there is no interface eth1") for _ in range(7)]
+    bench.instance.errors = [Unavailable("there is no interface eth1"), None] * 7
     bench.write(LONGER)
     bench.turn()
     assert loop.config.sha256 == sha(TEXT)  # the last good one is in force
@@ -549,7 +550,7 @@ def test_a_failed_file_is_tried_again_later_and_later(
         gaps.append(loop._next_pass - bench.clock.now_s)
         bench.turn(later_s=gaps[-1])
     assert gaps == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0]
-    assert bench.instance.passes == [sha(LONGER)] * 7
+    assert bench.instance.passes == [sha(LONGER), sha(TEXT)] * 7
     assert bench.instance.closed == 7
     assert len([m for m in caplog.messages if m.startswith("reconcile=failed")]) == 1
     bench.turn(later_s=30)
@@ -567,7 +568,7 @@ def test_a_failure_of_another_kind_is_logged_again(
 ) -> None:
     bench.start()
     caplog.clear()
-    bench.instance.errors = [Unavailable("one"), Unavailable("two"), Unavailable("two")]
+    bench.instance.errors = [Unavailable("one"), None, Unavailable("two"), None, Unavailable("two")]
     bench.write(LONGER)
     for _ in range(3):
         bench.turn(later_s=30)
@@ -594,7 +595,7 @@ def test_a_newer_file_takes_the_place_of_a_failed_one(bench: Bench) -> None:
     bench.turn()
     bench.write(LONGEST)
     bench.turn()
-    assert bench.instance.passes == [sha(LONGER), sha(LONGEST)]
+    assert bench.instance.passes == [sha(LONGER), sha(TEXT), sha(LONGEST)]
     assert bench.attempts[-1] == "applied"
 
 
@@ -606,7 +607,25 @@ def test_after_a_failed_file_an_invalid_one_goes_back_to_the_last_good(bench: Be
     bench.write(INVALID)
     bench.turn()
     bench.turn(later_s=30)
+    assert bench.instance.passes == [sha(LONGER), sha(TEXT), sha(TEXT)]
+
+
+def test_a_file_that_is_refused_holds_up_no_upkeep(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Windows end, removed backends leave and drift is healed by the last good file."""
+    loop = bench.start()
+    untouched = bench.instance.tables
+    bench.instance.tables = replace(untouched, backends={})
+    bench.instance.errors = [Blocked("too much at once")]
+    bench.write(LONGER)
+    bench.turn()
     assert bench.instance.passes == [sha(LONGER), sha(TEXT)]
+    assert bench.instance.tables.backends.keys() == untouched.backends.keys()
+    assert (bench.attempts[-1], loop.config.sha256) == ("blocked", sha(TEXT))
+    bench.instance.errors = [Blocked("too much at once"), Unavailable("no")]
+    bench.turn(later_s=1)
+    assert caplog.messages[-1] == f'upkeep=failed running={sha(TEXT)[:12]} reason="no"'
 
 
 def test_a_status_that_can_not_be_written_stops_nothing(
