@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 OBJECT := bpf/xdplb.bpf.o
 
-.PHONY: build demo test check format wheel setup clean
+.PHONY: build demo test soak check format wheel setup clean
 
 build: $(VENV)/.installed $(OBJECT)
 
@@ -29,6 +29,10 @@ demo: setup build
 
 test: setup build
 	$(BIN)/pytest
+
+# Ten thousand connections through every kind of edit; some five minutes.
+soak: setup build
+	XDPLB_SOAK_CONNECTIONS=10000 $(BIN)/pytest -s tests/netns/soak
 
 # Everything that needs no root.
 check: build

@@ -215,7 +215,7 @@ enum flow_tracking {
 };
 
 /* For people and for the controller's next start. The data plane reads the window's
- * end, and that only for packets of moved slots. */
+ * end and length, and those only for packets of slots that are not settled. */
 struct service_info {
 	char name[XDPLB_NAME_SIZE];
 	__u64 window_end_ns; /* CLOCK_MONOTONIC; moved slots are as pinned ones from then on */

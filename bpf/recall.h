@@ -21,6 +21,17 @@ static __always_inline bool is_at_home(const struct flow *flow)
 	       (backend->state == BACKEND_READY || backend->state == BACKEND_DRAIN);
 }
 
+/* A stray counts for one window, here as for the controller, who settles slots without it:
+ * what follows in a settled slot is not seen, a new flow of the same ports for one. */
+static __always_inline bool is_over(const struct flow_query *query, const struct flow *stray)
+{
+	__u32 id = query->service;
+	struct service_info *info = bpf_map_lookup_elem(&service_info, &id);
+
+	return !info || bpf_ktime_get_coarse_ns() - stray->last_seen_ns >=
+				info->drain_timeout_ms * 1000000ULL;
+}
+
 static __always_inline void set_home(struct flow *flow, __u32 slot_index, __u16 id)
 {
 	__u32 key = id;
@@ -135,7 +146,7 @@ __noinline int recall_backend(const struct flow_query *query)
 	}
 	if (!flow)
 		stray = bpf_map_lookup_elem(&strays, &query->key);
-	if (stray && !is_at_home(stray))
+	if (stray && (is_over(query, stray) || !is_at_home(stray)))
 		stray = NULL;
 	if (!query->is_quoted)
 		waiting = find_pending(query);

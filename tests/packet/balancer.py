@@ -302,13 +302,16 @@ class Balancer:
 
     def set_window(self, service: str, left_s: float = 3600) -> None:
         """Have the window of a service's moved slots end in a while, or have ended."""
+        self.change_service_info(service, window_end_ns=time.monotonic_ns() + int(left_s * 1e9))
+
+    def change_service_info(self, service: str, **changes: Any) -> None:
+        """Write what the controller notes of a service anew; the rest is as it was at first."""
         named = services.name_in_family(service, self.family)
         number, info = next(
             (i, info) for i, info in self.base.service_info.items() if info.name == named
         )
-        end_ns = time.monotonic_ns() + int(left_s * 1e9)
         self._is_changed = True
-        self.dataplane.write(Put("service_info", number, info._replace(window_end_ns=end_ns)))
+        self.dataplane.write(Put("service_info", number, info._replace(**changes)))
 
     def set_slots(self, service: str, backend: str, previous: str | None) -> None:
         """Have every slot of a service say {backend, previous}, and the window be open."""

@@ -241,6 +241,16 @@ def test_after_the_goodbye_late_segments_still_find_their_backend(balancer, clie
     assert [client.send("FA"), client.send("A"), client.send("R")] == [A, A, A]
 
 
+def test_a_stray_counts_for_one_window(balancer, client):
+    balancer.set_slots(TRIO, B, previous=A)
+    assert client.send() == A
+    balancer.set_slots(TRIO, C, previous=None)
+    assert client.open(seq=START + 2**30) == C  # unseen: the slot is settled
+    balancer.set_slots(TRIO, B, previous=C)
+    balancer.change_service_info(TRIO, drain_timeout_ms=0, window_end_ns=2**63)
+    assert client.send(seq=START + 2**30 + 6) == C
+
+
 # --- next hops ---
 
 
