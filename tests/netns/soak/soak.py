@@ -222,7 +222,7 @@ class Soak:
         """
 
         def is_settled():
-            return self.count_slots() == (0, 0) and not len(self.dataplane.read_flows("flows")[0])
+            return self.count_slots() == (0, 0) and not self.dataplane.measure_flows()[0]
 
         longest_s = SCALE.drain_timeout_s + SCALE.flow_idle_timeout_s + 10
         self.await_crowd(is_settled, "every slot is settled, no flow remembered", longest_s)
