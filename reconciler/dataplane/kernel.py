@@ -6,7 +6,7 @@ import errno
 import hashlib
 import mmap
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -276,25 +276,37 @@ class KernelDataplane:
         return memory.Judge(tables, now_ns).count_open(self.read_memory())
 
     def forget_flows(self, tables: Tables, now_ns: int) -> int:
-        """Take what need not be remembered out of the tables; return how many flows that were.
-
-        One that is heard of again between the look and the deletion is as one that nobody
-        knew: part after part, so that this is short.
-        """
+        """Take what need not be remembered out of the tables; return how many flows that were."""
         judge = memory.Judge(tables, now_ns)
-        self._forget("strays", judge.find_unasked)
-        self._forget("pending", judge.find_unasked)
-        return self._forget("flows", judge.find_needless)
+        for name in ("strays", "pending"):
+            for keys, flows in self._read_parts(name):
+                self._forget(name, keys[judge.find_unasked(flows)])
+        return sum(
+            self._forget_part(judge, keys, flows) for keys, flows in self._read_parts("flows")
+        )
 
-    def _forget(self, name: str, find: Callable[[memory.Flows], memory.Mask]) -> int:
-        fd, count = self._fd(name), 0
-        for keys, values in self.libbpf.read_batches(fd):
-            flows = np.frombuffer(values, abi.FLOW)
-            needless = np.frombuffer(keys, abi.FLOW_KEY)[find(flows)]
-            if needless.size:
-                self.libbpf.delete_many(fd, needless.tobytes(), f"cannot forget {name}")
-                count += needless.size
-        return count
+    def _read_parts(self, name: str) -> Iterator[tuple[Any, memory.Flows]]:
+        for keys, values in self.libbpf.read_batches(self._fd(name)):
+            yield np.frombuffer(keys, abi.FLOW_KEY), np.frombuffer(values, abi.FLOW)
+
+    def _forget_part(self, judge: memory.Judge, keys: Any, flows: memory.Flows) -> int:
+        unasked = judge.find_unasked(flows)
+        ended = judge.find_needless(flows) & ~unasked
+        return self._forget("flows", keys[unasked]) + self._forget_ended(keys[ended], flows[ended])
+
+    def _forget(self, name: str, keys: Any) -> int:
+        if keys.size:
+            self.libbpf.delete_many(self._fd(name), keys.tobytes(), f"cannot forget {name}")
+        return int(keys.size)
+
+    def _forget_ended(self, keys: Any, flows: memory.Flows) -> int:
+        """Forget them, but for those whose client has used the port again since they were read.
+
+        Such a connection lives where new ones go. Forgotten, it would be taken for one that is
+        older than the slot's move, and break.
+        """
+        fd, doing = self._fd("flows"), "cannot forget flows"
+        return self.libbpf.delete_unchanged(fd, keys.tobytes(), flows.tobytes(), doing)
 
     # --- writing ---
 

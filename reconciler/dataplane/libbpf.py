@@ -126,6 +126,7 @@ def _declare(library: Any) -> Any:
         "bpf_obj_get_info_by_fd": (integer, [integer, pointer, ct.POINTER(unsigned)]),
         "bpf_map_update_elem": (integer, [integer, pointer, pointer, ct.c_uint64]),
         "bpf_map_delete_elem": (integer, [integer, pointer]),
+        "bpf_map_lookup_elem": (integer, [integer, pointer, pointer]),
         "bpf_map_lookup_batch": (
             integer,
             [integer, pointer, pointer, pointer, pointer, ct.POINTER(unsigned), pointer],
@@ -341,6 +342,23 @@ class Libbpf:
                 self.check(result, doing)
             # It stops at a key that is gone, behind those that it has deleted.
             left -= count.value + (1 if result < 0 else 0)
+
+    def delete_unchanged(self, fd: int, keys: bytes, values: bytes, doing: str) -> int:
+        """Delete the elements of a hash that still have these values; return how many had.
+
+        Each is looked at right before it is deleted: what is written to it in the microsecond
+        between is lost.
+        """
+        key_size, value_size, _ = self.map_info(fd)
+        found, count = ct.create_string_buffer(value_size), 0
+        for number in range(len(keys) // key_size):
+            key = keys[number * key_size : (number + 1) * key_size]
+            value = values[number * value_size : (number + 1) * value_size]
+            is_there = self.library.bpf_map_lookup_elem(fd, key, found) == 0
+            if is_there and found.raw == value:
+                self.delete(fd, key, doing)
+                count += 1
+        return count
 
     def count_cpus(self) -> int:
         """Return how many values a per-CPU map has per key."""

@@ -148,7 +148,10 @@ def measure_controller(meter: Meter, count: int) -> None:
     judge = Judge(tables, time.monotonic_ns())
     print_time("find who occupies", lambda: judge.find_occupancy(dataplane.read_memory()))
     print_time("forget nobody", lambda: forget(balancer, 0))
-    print_time("forget all", lambda: forget(balancer, 10**14))
+    print_time("forget all, as ended", lambda: forget(balancer, 10**14))
+    fill(meter, count)
+    balancer.set_slots(SERVICE, B, previous=None)
+    print_time("forget all, as settled", lambda: forget(balancer, 0))
 
 
 def fill(meter: Meter, count: int) -> None:

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from reconciler import memory
 from reconciler.dataplane import libbpf
 from reconciler.memory import CLOSING_NS, Judge
 from reconciler.model import BackendState
@@ -68,6 +69,21 @@ def test_who_has_ended_or_is_not_asked_for_goes(moved, client, end):
     end(client)
     assert forget(moved) == 1
     assert count(moved) == 0
+
+
+def test_a_port_used_again_while_its_flow_is_being_forgotten(moved, client, monkeypatch):
+    client.go_on()
+    close(client)
+
+    class SlowJudge(Judge):
+        def find_needless(self, flows):
+            assert client.open(seq=START + 2**30) == B
+            return super().find_needless(flows)
+
+    monkeypatch.setattr(memory, "Judge", SlowJudge)
+    assert forget(moved) == 0
+    moved.set_slots(TRIO, C, previous=A)
+    assert client.send(seq=START + 2**30 + 6) == B
 
 
 def test_who_waits_in_a_slot_that_settles_is_nobody_later(moved, client):
