@@ -12,6 +12,8 @@ from reconciler.lab.samples import Samples
 
 from .client import Progress
 
+SYN_TIMEOUT_S = 1.0  # TCP_TIMEOUT_INIT (include/net/tcp.h)
+
 
 class Program:
     """A module of this folder as a process, from its making to the end of its `with` block."""
@@ -56,14 +58,16 @@ class Crowd(Program):
     Attributes:
         progress: how far they were a tenth of a second ago.
         short: how many short connections were made.
-        failed: samples of connections that failed or broke.
+        failed: samples of connections that failed or broke, but for those `reset_again`.
+        reset_again: that were reset in a handshake of which a segment had been lost. Its
+            slot had moved before the second SYN, so two backends answered.
     """
 
     def __init__(self, host, place, **options):
         self.held = options["held"]
         self.progress = Progress(0, 0, 0)
         self.short = 0
-        self.failed = []
+        self.failed, self.reset_again = [], []
         self._samples = []
         words = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
         super().__init__(host.entry, "client", *place, *words)
@@ -98,5 +102,12 @@ class Crowd(Program):
             sample = parse_sample(line)
             self._samples.append(sample)
             self.short += not sample.held
-            if sample.outcome is not Outcome.OK:
+            if has_been_reset_again(sample):
+                self.reset_again.append(sample)
+            elif sample.outcome is not Outcome.OK:
                 self.failed.append(sample)
+
+
+def has_been_reset_again(sample):
+    is_handshake = sample.backend == "-" and sample.duration_s > SYN_TIMEOUT_S
+    return is_handshake and sample.outcome is Outcome.RESET

@@ -53,8 +53,9 @@ def test_no_connection_breaks_whatever_is_edited(lab, xdplb, mode):
         "connections held": SCALE.connections,
         "connections made": len(samples),
         "edits": soak.edits,
-        "broken or failed": sum(samples.failures.values()),
+        "broken or failed": len(soak.crowd.failed),
         "packets lost by the laboratory": lost,
+        "reset in a handshake that had lost one": len(soak.crowd.reset_again),
         "used a port again and were led back": led_back,
         "longest first answer, ms": round(1000 * samples.duration_s.max()),
         "slots pinned after the first window": pinned,
@@ -65,7 +66,8 @@ def test_no_connection_breaks_whatever_is_edited(lab, xdplb, mode):
         "worst misfit": round(max(misfits), 1),
     }
     print(json.dumps(report, indent=2))
-    assert samples.failures == {}
+    assert not soak.crowd.failed, soak.crowd.failed
+    assert lost or not soak.crowd.reset_again
     # By chance once in some ten thousand runs; a weight that is not followed gives 15 or more.
     assert max(misfits) < 8
 
