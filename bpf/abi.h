@@ -230,7 +230,7 @@ struct backend_info {
 	char name[XDPLB_NAME_SIZE];
 	__u64 leaves_ns; /* CLOCK_MONOTONIC; no longer in the file, stays for its flows */
 	__u32 weight;
-	__u32 zero;
+	__u32 withheld_percent; /* of the weight, by health: 100 is down */
 };
 
 /* What the data plane writes. */

@@ -122,7 +122,13 @@ SERVICE_INFO = np.dtype(
     align=True,
 )
 BACKEND_INFO = np.dtype(
-    [("name", f"S{NAME_SIZE}"), ("leaves_ns", "u8"), ("weight", "u4"), ("zero", "u4")], align=True
+    [
+        ("name", f"S{NAME_SIZE}"),
+        ("leaves_ns", "u8"),
+        ("weight", "u4"),
+        ("withheld_percent", "u4"),
+    ],
+    align=True,
 )
 NEXTHOP = np.dtype(
     [

@@ -221,12 +221,12 @@ def _service_info(fields: tuple[Any, ...]) -> ServiceInfo:
 
 
 def _backend_info_fields(row: BackendInfo) -> tuple[Any, ...]:
-    return row.name.encode(), row.leaves_ns, row.weight, 0
+    return row.name.encode(), row.leaves_ns, row.weight, row.withheld_percent
 
 
 def _backend_info(fields: tuple[Any, ...]) -> BackendInfo:
-    name, leaves_ns, weight, _ = fields
-    return BackendInfo(name.decode(), weight, leaves_ns)
+    name, leaves_ns, weight, withheld_percent = fields
+    return BackendInfo(name.decode(), weight, leaves_ns, withheld_percent)
 
 
 ENDPOINT = Codec(abi.ENDPOINT, _endpoint_fields, _endpoint)

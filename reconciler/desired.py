@@ -20,6 +20,7 @@ from reconciler.allocation import assign_ids, find_extent
 from reconciler.directory import count_entries, count_groups
 from reconciler.environment import Environment
 from reconciler.errors import Unavailable
+from reconciler.health.effect import measure_weights
 from reconciler.memory import Occupancy
 from reconciler.model import (
     Affinity,
@@ -224,7 +225,7 @@ class _Compiler:
 
     def _add_backends(self, service: Service) -> None:
         for backend in service.backends:
-            info = BackendInfo(backend.name, backend.weight, 0)
+            info = BackendInfo(backend.name, backend.weight, 0, backend.withheld_percent)
             row = self._backend_row(service, backend)
             self._add_backend(service, info, row)
         for (service_name, backend_name), leaves_ns in self.retired.items():
@@ -247,6 +248,9 @@ class _Compiler:
         number = self.backend_ids[service.name, backend.name]
         before = self.observed.backends.get(number)
         born = before.born if before else self.observed.generation + 1
+        # Who is born anew has no flows: those that are remembered are released.
+        if before and backend.is_down and not self.observed.backend_info[number].is_down:
+            born = self.observed.generation + 1
         service_id = self.service_ids[service.name]
         return BackendRow(
             backend.address, backend.port, service_id, service.forwarding, backend.state, born
@@ -281,6 +285,8 @@ class _Compiler:
         if service.vip is not None:
             return (service.vip,)
         name = self.config.interfaces[0]
+        if name not in self.environment.interfaces:
+            return self._observed_vips(service)
         facts = self.environment.interfaces[name]
         version = service.backends[0].address.version
         own = tuple(address for address in facts.addresses if address.version == version)
@@ -290,6 +296,18 @@ class _Compiler:
                 remedy=f"give it one (ip address add ADDRESS/LENGTH dev {name}), or name a vip",
             )
         return own
+
+    def _observed_vips(self, service: Service) -> tuple[IPAddress, ...]:
+        """The VIPs that the service has while the interface whose addresses they are is gone."""
+        number = self.service_ids[service.name]
+        vips = sorted((e.address for e, row in self.observed.services.items() if row.id == number))
+        if not vips:
+            name = self.config.interfaces[0]
+            raise Unavailable(
+                f"interface {name}, whose addresses service {service.name} listens on, is gone",
+                remedy="it is taken up when it comes back; or name a vip",
+            )
+        return tuple(vips)
 
     # --- the ring ---
 
@@ -337,9 +355,7 @@ class _Compiler:
         return was_always and service.flow_tracking is FlowTracking.ON_CHANGE
 
     def _target(self, service: Service) -> NDArray[np.uint16]:
-        weights = {
-            b.name: b.weight for b in service.backends if b.state is BackendState.READY and b.weight
-        }
+        weights = measure_weights(service.backends)
         if not weights:
             return np.zeros(service.ring_size, np.uint16)
         names = maglev.ring_names(weights)
@@ -352,7 +368,9 @@ class _Compiler:
             [
                 i
                 for i, row in self.draft.backends.items()
-                if row.service == number and row.state is not BackendState.MAINT
+                if row.service == number
+                and row.state is not BackendState.MAINT
+                and not self.draft.backend_info[i].is_down
             ],
             np.uint16,
         )
@@ -406,11 +424,14 @@ class _Compiler:
         }
 
     def _attachments(self) -> dict[str, Attachment]:
+        """On every interface that is there; one that is gone stays as it is."""
         return {
             name: Attachment(
                 facts.ifindex, self._mode(name, facts.ifindex), self.environment.program_sha256
             )
-            for name, facts in self.environment.interfaces.items()
+            if (facts := self.environment.interfaces.get(name))
+            else self.observed.attachments[name]
+            for name in self.config.interfaces
         }
 
     def _mode(self, name: str, ifindex: int) -> XdpMode:

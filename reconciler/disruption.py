@@ -184,7 +184,8 @@ class _Service:
         """Who will serve them afterwards; a server that answers nobody is none."""
         table = np.zeros(1 << 16, np.int64)
         for number, row in self.desired.backends.items():
-            table[number] = 0 if row.state is BackendState.MAINT else self._identify(row)
+            is_away = row.state is BackendState.MAINT or self.desired.backend_info[number].is_down
+            table[number] = 0 if is_away else self._identify(row)
         return table[_find_homes(words)]
 
     def _identify(self, row: BackendRow) -> int:
@@ -198,10 +199,12 @@ class _Service:
         row, left = self.desired.backends.get(number), self.desired.backend_info.get(number)
         if was is None or info is None:
             return ""
-        if row is None or left is None or left.name != info.name or row.born != was.born:
+        if row is None or left is None or left.name != info.name:
             return f"{info.name} goes at once"
-        if row.state is BackendState.MAINT:
-            return f"{info.name} goes into maint"
+        if row.state is BackendState.MAINT or left.is_down:
+            return f"{info.name} {'is down' if left.is_down else 'goes into maint'}"
+        if row.born != was.born:
+            return f"{info.name} goes at once"
         if (row.address, row.port) != (was.address, was.port):
             return f"{info.name} gets another address or port"
         return "another forwarding" if self._identify(row) != self._identify(was) else ""

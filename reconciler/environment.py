@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
@@ -15,7 +15,8 @@ class InterfaceFacts:
 
     `addresses` are its own, without link-local ones, in the kernel's order.
     `transmits` and `redirects` say whether XDP frames can leave through it: back
-    out of it, and coming from another interface.
+    out of it, and coming from another interface. `mtu` is in bytes, 0 if nobody has asked;
+    no table depends on it, packets ask the routes.
     """
 
     ifindex: int
@@ -24,6 +25,7 @@ class InterfaceFacts:
     redirects: bool
     forwards: frozenset[int] = frozenset((4, 6))
     is_loopback: bool = False
+    mtu: int = 0
 
     @property
     def ipv4(self) -> IPv4Address | None:
@@ -47,6 +49,21 @@ class Environment:
     interfaces: Mapping[str, InterfaceFacts] = field(default_factory=dict)
     ticks_per_second: int = 0
     program_sha256: str = ""
+
+
+def describe_differences(before: Environment, after: Environment) -> Iterator[dict[str, str]]:
+    """Yield what is new about each interface, as fields of a log line."""
+    for name in sorted({*before.interfaces, *after.interfaces}):
+        old, new = before.interfaces.get(name), after.interfaces.get(name)
+        if old is None or new is None:
+            yield {"interface": name, "now": "gone" if new is None else "there"}
+            continue
+        if old.ifindex != new.ifindex:
+            yield {"interface": name, "now": "another"}
+        if old.addresses != new.addresses:
+            yield {"interface": name, "addresses": ",".join(map(str, new.addresses)) or "-"}
+        if old.mtu != new.mtu:
+            yield {"interface": name, "mtu": str(new.mtu)}
 
 
 def imagine_environment(config: Config) -> Environment:

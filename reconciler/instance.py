@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from reconciler.dataplane.kernel import KernelDataplane, read_program
 from reconciler.desired import Rings
 from reconciler.diagnostics import Diagnostic
 from reconciler.disruption import FlowCounts
-from reconciler.environment import Environment
+from reconciler.environment import Environment, describe_differences
 from reconciler.errors import (
     Blocked,
     Degraded,
@@ -26,17 +26,18 @@ from reconciler.errors import (
     RolledBack,
     XdplbError,
 )
+from reconciler.health.effect import Judgement
+from reconciler.health.follower import HealthFollower
 from reconciler.lock import hold_lock
+from reconciler.log import log_event
 from reconciler.memory import Judge, Occupancy, needs_memory, needs_occupancy
 from reconciler.model import Config, XdpMode
 from reconciler.override_store import OverrideFollower, OverrideStore
-from reconciler.overrides import Overrides
+from reconciler.overrides import Overrides, apply_overrides
 from reconciler.plan import Operation, Plan, Store, diff
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
 from reconciler.tables import Endpoint, Tables, make_empty_tables
-
-log = logging.getLogger("xdplb")
 
 # Attaching can change what an interface can do; settled after one more look.
 _ROUNDS = 3
@@ -62,6 +63,13 @@ class Outcome:
         return bool(self.writes and self.proposal.changes)
 
     @property
+    def result(self) -> Tables:
+        """What the kernel holds after the pass, as far as anybody has looked."""
+        if self.last_look:
+            return self.last_look.observed
+        return self.proposal.desired if self.writes else self.proposal.observed
+
+    @property
     def advice(self) -> tuple[Diagnostic, ...]:
         """What about the machine will disappoint, as it is after the pass."""
         return (self.last_look or self.proposal).advice
@@ -83,7 +91,13 @@ class Instance:
         self.dataplane = KernelDataplane(self.folder)
         self.rings = Rings()
         self.overrides = OverrideFollower(OverrideStore(name))
+        self.health = HealthFollower(dict)
+        # Whether an interface may be gone where the program was: the controller goes on
+        # with the others. Who makes a single pass is told.
+        self.bears_absence = False
         self._has_memory = True  # one that ran before may have left some
+        self._environment: Environment | None = None  # as the last pass saw it
+        self._modes: dict[str, XdpMode] = {}
 
     @contextmanager
     def held(self, *, timeout_s: float = 0.0) -> Iterator[None]:
@@ -95,11 +109,12 @@ class Instance:
         """
         try:
             if not ensure_bpffs(self.root):
-                log.warning(
-                    "pins=fleeting reason=%s",
-                    '"the BPF file system was mounted in a mount namespace of its own (ip netns'
-                    " exec makes one a command): the data plane ends with its last process; use"
-                    ' nsenter --net instead, or mount one first and name it with --pin-dir"',
+                log_event(
+                    logging.WARNING,
+                    pins="fleeting",
+                    reason="the BPF file system was mounted in a mount namespace of its own (ip"
+                    " netns exec makes one a command): the data plane ends with its last process;"
+                    " use nsenter --net instead, or mount one first and name it with --pin-dir",
                 )
             self.folder.mkdir(mode=0o700, exist_ok=True)
         except PermissionError as error:
@@ -138,9 +153,24 @@ class Instance:
         Raises:
             Unavailable: an interface does not exist, or the program was not built.
         """
+        self._modes = {name: one.mode for name, one in observed.attachments.items() if one.ifindex}
+        may_be_gone = observed.attachments if self.bears_absence else ()
+        environment = self._read_environment(interfaces, may_be_gone)
+        if self._environment:
+            for fields in describe_differences(self._environment, environment):
+                log_event(logging.INFO, **fields)
+        self._environment = environment
+        return environment
+
+    def have_interfaces_changed(self, config: Config) -> bool:
+        """Whether the machine is another than the last pass saw."""
+        return self._environment != self._read_environment(config.interfaces, config.interfaces)
+
+    def _read_environment(
+        self, interfaces: Iterable[str], may_be_gone: Collection[str]
+    ) -> Environment:
         _, program_sha256 = read_program()
-        modes = {name: one.mode for name, one in observed.attachments.items() if one.ifindex}
-        return netlink.read_environment(interfaces, modes, program_sha256)
+        return netlink.read_environment(interfaces, self._modes, program_sha256, may_be_gone)
 
     def propose(self, config: Config, overrides: Overrides | None = None) -> Proposal:
         """Compare the file, under the overrides in force, with the kernel; writes nothing.
@@ -156,13 +186,15 @@ class Instance:
         if self.exists():  # before they are read: maps of another ABI mean something else
             self.dataplane.check_maps(config.limits)
         observed = self.observe(config.limits.ring_slots)
-        return self._propose(config, observed, overrides, self._find_occupancy(observed))
+        judgement = self.health.take(apply_overrides(config, overrides), time.time())
+        return self._propose(config, observed, overrides, judgement, self._find_occupancy(observed))
 
     def _propose(
         self,
         config: Config,
         observed: Tables,
         overrides: Overrides,
+        judgement: Judgement,
         occupancy: Occupancy | None = None,
     ) -> Proposal:
         return propose(
@@ -173,6 +205,7 @@ class Instance:
             rings=self.rings,
             occupancy=occupancy,
             overrides=overrides,
+            judgement=judgement,
         )
 
     def _find_occupancy(self, observed: Tables) -> Occupancy | None:
@@ -260,7 +293,7 @@ class Instance:
         if differences := _describe_differences(proposal.desired, observed):
             raise XdplbError(f"read back, the kernel differs from the plan: {differences}")
         for _ in range(_ROUNDS):
-            left = self._propose(proposal.config, observed, proposal.overrides)
+            left = self._propose(proposal.config, observed, proposal.overrides, proposal.judgement)
             if left.changes:
                 what = ", ".join(change.address for change in left.changes)
                 raise XdplbError(f"read back, the kernel differs from the plan: {what}")

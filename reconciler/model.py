@@ -16,6 +16,7 @@ IPAddress: TypeAlias = IPv4Address | IPv6Address
 
 DEFAULT_NAME = "default"
 DEFAULT_RING_SIZE = 65_537
+DOWN_PERCENT = 100
 
 
 class Protocol(enum.IntEnum):
@@ -79,14 +80,25 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One server of a service. `name` is what the ring is built from."""
+    """One server of a service. `name` is what the ring is built from.
+
+    `withheld_percent` is how much of its weight its health withholds, which no file says:
+    0 for one that is up, 100 (`DOWN_PERCENT`) for one that is down, and between them while
+    one that came up again starts slowly.
+    """
 
     name: str
     address: IPAddress
     port: int
     weight: int = 100
     state: BackendState = BackendState.READY
+    withheld_percent: int = 0
     source: Source | None = field(default=None, compare=False)
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it gets nothing: its checks have failed."""
+        return self.withheld_percent == DOWN_PERCENT
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import difflib
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
@@ -64,12 +64,16 @@ def read_ticks_per_second() -> int:
 
 
 def read_environment(
-    names: Iterable[str], modes: Mapping[str, XdpMode], program_sha256: str
+    names: Iterable[str],
+    modes: Mapping[str, XdpMode],
+    program_sha256: str,
+    may_be_gone: Collection[str] = (),
 ) -> Environment:
     """Return what the machine is like now.
 
     Args:
         names: the interfaces of lb.yaml.
+        may_be_gone: those of them that may be missing, and then are in the result.
         modes: how our program runs where it does already; an interface that is
             missing here is taken for native.
         program_sha256: hex digest of the program to attach.
@@ -78,14 +82,14 @@ def read_environment(
         Unavailable: an interface does not exist.
     """
     try:
-        interfaces = _read_interfaces(names, modes)
+        interfaces = _read_interfaces(names, modes, may_be_gone)
     except NetlinkError as error:  # it went while it was looked at
         raise Unavailable(f"cannot look at the interfaces: {error}") from error
     return Environment(interfaces, read_ticks_per_second(), program_sha256)
 
 
 def _read_interfaces(
-    names: Iterable[str], modes: Mapping[str, XdpMode]
+    names: Iterable[str], modes: Mapping[str, XdpMode], may_be_gone: Collection[str]
 ) -> dict[str, InterfaceFacts]:
     with IPRoute() as routes:
         links = {link.get_attr("IFLA_IFNAME"): link for link in routes.get_links()}
@@ -93,6 +97,8 @@ def _read_interfaces(
         all_generic = bool(modes) and all(mode is XdpMode.GENERIC for mode in modes.values())
         interfaces = {}
         for name in names:
+            if name in may_be_gone and name not in links:
+                continue
             link = _find_link(name, links)
             can_xmit = _can_xmit(link, features)
             is_generic = modes.get(name) is XdpMode.GENERIC
@@ -106,6 +112,7 @@ def _read_interfaces(
                 redirects=all_generic or can_xmit,
                 forwards=_read_forwarding(link),
                 is_loopback=bool(link["flags"] & _IFF_LOOPBACK),
+                mtu=link.get_attr("IFLA_MTU"),
             )
     return interfaces
 

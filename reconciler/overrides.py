@@ -7,7 +7,7 @@ since the epoch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -120,18 +120,20 @@ def list_backends(config: Config) -> dict[BackendName, Backend]:
     return {(s.name, b.name): b for s in config.services for b in s.backends}
 
 
-def choose_reason(keys: Iterable[str], *, is_overridden: bool, is_file_applied: bool) -> str:
-    """Return why a resource changes: `override`, `drift` or `config`.
+def choose_reason(keys: Collection[str], *, is_overridden: bool, is_file_applied: bool) -> str:
+    """Return why a resource changes: `health`, `override`, `drift` or `config`.
 
-    A backend's state changes because an override is on. Where none is, and the file
-    means what was applied, the file has not changed the state either: an override
-    has ended.
+    What its health changes nobody else does. A backend's state changes because an override
+    is on. Where none is, and the file means what was applied, the file has not changed the
+    state either: an override has ended.
 
     Args:
         keys: the attributes that an update changes; none where a resource comes or goes.
         is_overridden: whether an override of the resource is in force.
         is_file_applied: whether the file means what was applied last.
     """
+    if set(keys) == {"health"}:
+        return "health"
     if "state" in keys and (is_overridden or is_file_applied):
         return "override"
     return "drift" if is_file_applied else "config"

@@ -18,6 +18,7 @@ from reconciler.desired import Rings, compile_tables
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.guard import find_objection_to_file
+from reconciler.health.effect import NO_JUDGEMENT, Judgement, apply_health
 from reconciler.maglev import least_moved, slots_moved
 from reconciler.memory import Occupancy
 from reconciler.model import Config, Source, digest_meaning
@@ -66,7 +67,8 @@ class Proposal:
 
     Operations without changes are the controller's own upkeep: slots whose window
     is over, what an interface can do. They need no one's consent. `config` is what
-    the file says; `desired` is under the `overrides` that are in force as well.
+    the file says; `desired` is under the `overrides` that are in force and the backends'
+    health as well.
     """
 
     config: Config
@@ -78,6 +80,7 @@ class Proposal:
     objection: str | None
     advice: tuple[Diagnostic, ...] = ()
     overrides: Overrides = ()
+    judgement: Judgement = NO_JUDGEMENT
 
     @property
     def is_in_sync(self) -> bool:
@@ -94,17 +97,18 @@ def propose(
     rings: Rings | None = None,
     occupancy: Occupancy | None = None,
     overrides: Overrides = (),
+    judgement: Judgement = NO_JUDGEMENT,
 ) -> Proposal:
     """Compare what `config` asks for with what is observed; see `compile_tables`.
 
-    `overrides` are those in force.
+    `overrides` are those in force, `judgement` is what the backends' health asks for.
 
     Raises:
         Unavailable: as `compile_tables`.
     """
-    overridden = apply_overrides(config, overrides)
+    asked = apply_health(apply_overrides(config, overrides), judgement)
     desired = compile_tables(
-        overridden, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
+        asked, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
     )
     before, after = _View.of(observed), _View.of(desired)
     meaning_sha256 = digest_meaning(config)
@@ -133,6 +137,7 @@ def propose(
         _find_objection(config, before, after, because, changes) if changes else None,
         find_advice(config, environment, observed),
         overrides,
+        judgement,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from reconciler.tables import Settings, Tables, ring_extents, unpack_slots
+from reconciler.tables import BackendInfo, Settings, Tables, ring_extents, unpack_slots
 
 Attributes: TypeAlias = dict[str, Any]
 Resources: TypeAlias = dict[str, Attributes]
@@ -95,9 +95,17 @@ def _backends(tables: Tables) -> list[tuple[str, Attributes]]:
             "port": row.port,
             "weight": info.weight,
             "state": row.state.name.lower(),
+            "health": _describe_health(info),
         }
         found.append((backend_address(service.name, info.name), attributes))
     return sorted(found)
+
+
+def _describe_health(info: BackendInfo) -> str:
+    if info.is_down:
+        return "down"
+    given = 100 - info.withheld_percent
+    return "up" if given == 100 else f"up at {given} %"
 
 
 def count_slots(tables: Tables) -> dict[str, dict[str, int]]:

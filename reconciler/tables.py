@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reconciler.model import (
+    DOWN_PERCENT,
     Affinity,
     BackendState,
     FlowTracking,
@@ -101,12 +102,19 @@ class BackendInfo(NamedTuple):
     """What people call a backend.
 
     `leaves_ns` (CLOCK_MONOTONIC) is 0 while the backend is in the file; one that
-    was removed stays until then for the flows it has.
+    was removed stays until then for the flows it has. `withheld_percent` is how much of
+    the weight its health withholds, see `reconciler.model.Backend`.
     """
 
     name: str
     weight: int
     leaves_ns: int
+    withheld_percent: int = 0
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it gets nothing, and its flows are released."""
+        return self.withheld_percent == DOWN_PERCENT
 
 
 class Settings(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 
 from reconciler.desired import Rings
 from reconciler.environment import Environment, imagine_environment
+from reconciler.health.follower import HealthFollower
 from reconciler.instance import Instance
 from reconciler.memory import Part
 from reconciler.model import Config, Limits
@@ -74,6 +75,7 @@ class FakeInstance(Instance):
         self.dataplane = dataplane  # type: ignore[assignment]
         self.rings = Rings()
         self.overrides = OverrideFollower(OverrideStore(name, self.root))
+        self.health = HealthFollower()
         self._has_memory = True
         self.config: Config | None = None
 

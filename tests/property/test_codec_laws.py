@@ -75,7 +75,7 @@ ROWS: dict[str, st.SearchStrategy[Any]] = {
     "service_info": st.builds(
         ServiceInfo, names, u32, st.booleans(), u64, st.sampled_from(FlowTracking), u32
     ),
-    "backend_info": st.builds(BackendInfo, names, u32, u64),
+    "backend_info": st.builds(BackendInfo, names, u32, u64, st.integers(0, 100)),
 }
 
 

@@ -82,7 +82,8 @@ def test_the_first_apply_creates_everything() -> None:
     by_address = {change.address: change for change in proposal.changes}
     backend = by_address["service.web.backend.b"]
     assert backend.before == {}
-    assert backend.after == {"address": "10.0.0.2", "port": 80, "weight": 100, "state": "ready"}
+    facts = {"address": "10.0.0.2", "port": 80, "weight": 100, "state": "ready", "health": "up"}
+    assert backend.after == facts
     assert backend.slots == (0, 125)
     assert str(backend.source) == "lb.yaml:10:9"
     assert by_address["service.web"].slots is None

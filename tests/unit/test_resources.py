@@ -70,6 +70,7 @@ def test_resources_and_their_order() -> None:
         "port": 443,
         "weight": 50,
         "state": "ready",
+        "health": "up",
     }
 
 

@@ -1,0 +1,1 @@
+"""Health: whether backends answer, and what follows from it."""
