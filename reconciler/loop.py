@@ -1,43 +1,35 @@
 """The controller's loop: level-triggered, so that nothing is lost by a lost event.
 
-File events, signals and time only say "look again". A look compares what is with
-what should be, and whatever made it look plays no part in the result.
+File events, signals, the network's events and time only say "look again". A look
+compares what is with what should be, and whatever made it look plays no part in the
+result.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from reconciler.config.summary import summarise
+from reconciler.account import Account
 from reconciler.config_file import Files, Loaded, parse_files, read_files
-from reconciler.diagnostics import Diagnostic
-from reconciler.errors import Blocked, NoInput, XdplbError
+from reconciler.errors import NoInput, XdplbError
 from reconciler.instance import Instance, Outcome
+from reconciler.interface_watch import InterfaceWatch
+from reconciler.log import log_event
 from reconciler.model import Config
 from reconciler.notify import Notifier
 from reconciler.overrides import Overrides
-from reconciler.status import Attempt, ControllerStatus, write_status
 from reconciler.watch import POLL_S, FileWatch, Sources, Stamp, measure_age_s
 
-log = logging.getLogger("xdplb")
-
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """How the controller is to behave, beside what the file says."""
-
-    allow_large_change: bool = False
+# An interface that comes up says so in several messages, and others' do too.
+_INTERFACE_REST_S = 0.1
 
 
 class Loop:
@@ -45,6 +37,13 @@ class Loop:
 
     The caller holds the instance. Starts from a configuration that is valid and
     applied; from then on the last good one stays in force whatever the file says.
+
+    Args:
+        instance: the one to keep.
+        path: of the file.
+        first: what the file said.
+        allow_large_change: do what the guard refuses.
+        notifier: tells the service manager.
     """
 
     def __init__(
@@ -52,14 +51,16 @@ class Loop:
         instance: Instance,
         path: str,
         first: Loaded,
-        options: LoopOptions | None = None,
+        *,
+        allow_large_change: bool = False,
         notifier: Notifier | None = None,
     ) -> None:
         self.instance = instance
         self.path = Path(path)
         self.sources = Sources(self.path)
-        self.options = options or LoopOptions()
+        self.allows_large_change = allow_large_change
         self.notifier = notifier or Notifier({})
+        self.account = Account(instance.name, first.config, self.notifier)
         self.config: Config = first.config  # the last good one
         self._wanted: Config = first.config  # the last valid one
         self._overrides: Overrides = ()  # those that the last good pass put on
@@ -68,13 +69,10 @@ class Loop:
         self._wake = threading.Event()
         self._stopping = False
         self._look_at_file = self._is_forced = False
+        self._look_around_at: float | None = None
         self._retry_s = 0.0
         self._next_pass = 0.0
-        self._attempt: Attempt | None = None  # at the file as it is now
-        self._good: Attempt | None = None
-        self._generation = 0
         self._shown_drift = ""
-        self._shown_advice: tuple[Diagnostic, ...] = ()
 
     # --- from outside ---
 
@@ -88,6 +86,12 @@ class Loop:
         self._look_at_file = self._is_forced = True
         self._file_sha256 = None
         self._wake.set()
+
+    def look_around(self) -> None:
+        """Look at the interfaces soon: something about some interface has changed."""
+        if self._look_around_at is None:
+            self._look_around_at = time.monotonic() + _INTERFACE_REST_S
+            self._wake.set()
 
     @contextmanager
     def signals(self) -> Iterator[None]:
@@ -117,9 +121,9 @@ class Loop:
         """
         watch = FileWatch(self.sources, self._wake.set)
         override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
+        interface_watch = InterfaceWatch(self.look_around)
         self._stamp = self.sources.read_stamp()
-        self._finish(self.config, self._reconcile(self.config))
-        self.notifier.say_ready()
+        self._start()
         self._look_at_file = True  # it may have changed before it was watched
         try:
             while not self._stopping:
@@ -129,6 +133,15 @@ class Loop:
             self.notifier.say_stopping()
             watch.stop()
             override_watch.stop()
+            interface_watch.stop()
+
+    def _start(self) -> None:
+        """Make the first pass; from then on interfaces may come and go."""
+        begun_s = time.monotonic()
+        outcome = self._reconcile(self.config)
+        self._finish(self.config, outcome, time.monotonic() - begun_s)
+        self.instance.bears_absence = True
+        self.notifier.say_ready()
 
     def _turn(self, watch: FileWatch) -> None:
         now = time.monotonic()
@@ -139,16 +152,27 @@ class Loop:
                 self._take_file()
         elif now >= self._next_pass:
             self._pass(self._wanted)
-        elif self.instance.overrides.have_changed(time.time()):
-            self._pass_overrides()
+        elif self._has_reason(now):
+            self._pass_good()
         if not self._stopping:
             self._wake.wait(self._choose_wait_s())
         self._wake.clear()
 
+    def _has_reason(self, now: float) -> bool:
+        """Whether something beside the file asks for a pass."""
+        if self._look_around_at is not None and now >= self._look_around_at:
+            self._look_around_at = None
+            if self.instance.have_interfaces_changed(self.config):
+                return True
+        return self.instance.overrides.have_changed(time.time())
+
     def _choose_wait_s(self) -> float:
-        until_pass = max(self._next_pass - time.monotonic(), 0.0)
+        now = time.monotonic()
+        until_pass = max(self._next_pass - now, 0.0)
         waiting_for_writer = self._look_at_file and not self._stopping
         poll_s = min(POLL_S, self._debounce_left_s()) if waiting_for_writer else POLL_S
+        if self._look_around_at is not None:
+            poll_s = min(poll_s, max(self._look_around_at - now, 0.0))
         return min(poll_s, until_pass, self.instance.overrides.measure_rest_s(time.time()))
 
     def _debounce_left_s(self) -> float:
@@ -174,6 +198,8 @@ class Loop:
             or measure_age_s(stamp) >= self.config.reconcile.debounce_s
         )
 
+    # --- the file ---
+
     def _take_file(self) -> None:
         self._look_at_file = self._is_forced = False
         try:
@@ -191,7 +217,7 @@ class Loop:
             return
         self._file_sha256 = config.sha256
         self._wanted = config
-        self._attempt = None
+        self.account.forget_attempt()
         self._pass(config)
 
     def _parse(self, files: Files) -> Config:
@@ -208,34 +234,30 @@ class Loop:
             return
         self._file_sha256 = sha256
         self._wanted = self.config
-        log.error("config=rejected running=%s reason=%s", self.config.sha256[:12], quote(error))
-        for one in getattr(error, "diagnostics", ()):
-            log.error("at=%s code=%s problem=%s", one.source, one.code, quote(one.message))
-        result = "missing" if isinstance(error, NoInput) else "rejected"
-        self._attempt = Attempt(result, time.time(), sha256, str(error))
-        self._tell()
+        self.account.reject(error, sha256)
 
     # --- one pass ---
 
     def _pass(self, config: Config) -> None:
+        begun_s = time.monotonic()
         try:
             outcome = self._reconcile(config)
         except XdplbError as error:
-            self._fail(config, error)
+            self._fail(config, error, time.monotonic() - begun_s)
         except OSError as error:  # of the machine, and perhaps not for long
-            self._fail(config, XdplbError(str(error)))
+            self._fail(config, XdplbError(str(error)), time.monotonic() - begun_s)
         else:
-            self._finish(config, outcome)
+            self._finish(config, outcome, time.monotonic() - begun_s)
             return
         if config is self.config:
             return
         if self.instance.overrides.taken != self._overrides:
-            self._pass_overrides()
+            self._pass_good()
         else:
             self._keep_good()
 
-    def _pass_overrides(self) -> None:
-        """Put overrides on the last good configuration: a refused file does not hold them up."""
+    def _pass_good(self) -> None:
+        """Put what is new on the last good configuration: a refused file does not hold it up."""
         due = self._next_pass
         self._pass(self.config)
         if self._wanted is not self.config:
@@ -243,33 +265,29 @@ class Loop:
 
     def _keep_good(self) -> None:
         """Heal, and end windows and drains: a file that is refused holds up neither."""
+        begun_s = time.monotonic()
         try:
             outcome = self._reconcile(self.config)
         except (XdplbError, OSError) as error:
-            log.error("upkeep=failed running=%s reason=%s", self.config.sha256[:12], quote(error))
+            self.account.fail_upkeep(error)
         else:
-            log_outcome(outcome)
+            self.account.note(outcome, time.monotonic() - begun_s)
 
-    def _finish(self, config: Config, outcome: Outcome) -> None:
+    def _finish(self, config: Config, outcome: Outcome, took_s: float) -> None:
         self.config = config
         self._overrides = outcome.proposal.overrides
-        self._generation = outcome.proposal.desired.generation
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
-        self._good = Attempt(describe_outcome(outcome), time.time(), config.sha256)
-        if self._file_sha256 == config.sha256:
-            self._attempt = self._good
-        self._tell()
-        log_outcome(outcome)
-        self._show_advice(outcome)
+        is_newest = self._file_sha256 == config.sha256
+        self.account.finish(config, outcome, is_newest=is_newest, took_s=took_s)
 
-    def _show_advice(self, outcome: Outcome) -> None:
-        for one in outcome.advice:
-            if one not in self._shown_advice:
-                log.warning(
-                    "code=%s advice=%s hint=%s", one.code, quote(one.message), quote(one.hint)
-                )
-        self._shown_advice = outcome.advice
+    def _fail(self, config: Config, error: XdplbError, took_s: float) -> None:
+        """Keep the last good configuration in force, and try again later and later."""
+        longest_s = min(_LAST_RETRY_S, config.reconcile.resync_s)
+        self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), longest_s)
+        self._next_pass = time.monotonic() + self._retry_s
+        self.instance.dataplane.close()
+        self.account.fail(config, error, took_s)
 
     def _reconcile(self, config: Config) -> Outcome:
         """Reconcile; with `heal: false`, drift is shown and left alone."""
@@ -280,73 +298,10 @@ class Loop:
                 self._show_drift(drift)
                 return Outcome(proposal)
         self._shown_drift = ""
-        return self.instance.reconcile(config, allow_large_change=self.options.allow_large_change)
+        return self.instance.reconcile(config, allow_large_change=self.allows_large_change)
 
     def _show_drift(self, drift: list[str]) -> None:
         shown = ",".join(drift)
         if shown != self._shown_drift:
             self._shown_drift = shown
-            log.warning("drift=%s heal=false", shown)
-
-    def _fail(self, config: Config, error: XdplbError) -> None:
-        """Keep the last good configuration in force, and try again later and later."""
-        longest_s = min(_LAST_RETRY_S, config.reconcile.resync_s)
-        self._retry_s = min(max(2 * self._retry_s, _FIRST_RETRY_S), longest_s)
-        self._next_pass = time.monotonic() + self._retry_s
-        self.instance.dataplane.close()
-        if self._attempt is None or self._attempt.message != str(error):
-            log.error(
-                "reconcile=failed code=%s running=%s reason=%s",
-                error.exit_code.name,
-                self.config.sha256[:12],
-                quote(error),
-            )
-        result = "blocked" if isinstance(error, Blocked) else "failed"
-        self._attempt = Attempt(result, time.time(), config.sha256, str(error))
-        self._tell()
-
-    def _tell(self) -> None:
-        attempt = self._attempt or self._good
-        if attempt is None:
-            return
-        self.notifier.say_status(self._describe(attempt))
-        status = ControllerStatus(os.getpid(), str(self.path), attempt, self._good)
-        try:
-            write_status(self.instance.name, status)
-        except OSError as error:
-            log.warning("status=unwritten reason=%s", quote(error))
-
-    def _describe(self, attempt: Attempt) -> str:
-        running = f"generation {self._generation}, {summarise(self.config)}"
-        if attempt is self._good:
-            return f"{running}: {attempt.result}"
-        return f"{running}, {attempt.result.upper()} is a newer file: {attempt.message}"
-
-
-def describe_outcome(outcome: Outcome) -> str:
-    """Return `applied`, `in_sync`, or `drifted` where drift was left alone."""
-    if outcome.is_changed:
-        return "applied"
-    return "in_sync" if outcome.proposal.is_in_sync else "drifted"
-
-
-def log_outcome(outcome: Outcome) -> None:
-    """Write one line if the pass did anything."""
-    if not outcome.writes:
-        return
-    proposal = outcome.proposal
-    log.info(
-        "reconcile=%s generation=%d changes=%d writes=%d slots_moved=%d sha256=%s",
-        describe_outcome(outcome) if outcome.is_changed else "upkeep",
-        proposal.desired.generation,
-        len(proposal.changes),
-        outcome.writes,
-        sum(ring.slots_moved for ring in proposal.rings),
-        proposal.config.sha256[:12],
-    )
-
-
-def quote(value: object) -> str:
-    """Return a log value in quotes, on one line."""
-    text = " ".join(str(value).split())
-    return '"' + text.replace('"', "'") + '"'
+            log_event(logging.WARNING, drift=shown, heal=False)

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-log = logging.getLogger("xdplb")
+from reconciler.log import log_event
 
 
 class Notifier:
@@ -67,5 +67,5 @@ class Notifier:
                 sender.sendto("\n".join(lines).encode(), self._address)
         except OSError as error:
             if not self._has_failed:
-                log.warning('notify=failed reason="%s"', error)
+                log_event(logging.WARNING, notify="failed", reason=str(error))
             self._has_failed = True

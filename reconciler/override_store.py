@@ -15,11 +15,10 @@ from typing import Any
 
 from reconciler.errors import Locked, NoPermission, XdplbError
 from reconciler.lock import hold_lock
+from reconciler.log import log_event
 from reconciler.model import BackendState
 from reconciler.overrides import Override, Overrides, find_in_force, find_next_end
 from reconciler.status import RUN_ROOT
-
-log = logging.getLogger("xdplb")
 
 FORMAT_VERSION = "1.0"
 _MAJOR = "1."
@@ -117,10 +116,10 @@ class OverrideFollower:
         taken = self._find_in_force(now)
         for each in taken:
             if each not in self.taken:
-                log.info("override=on %s", _describe(each))
+                log_event(logging.INFO, override="on", **_describe(each))
         for each in self.taken:
             if each not in taken:
-                log.info("override=off %s", _describe(each))
+                log_event(logging.INFO, override="off", **_describe(each))
         self.taken = taken
         return taken
 
@@ -142,20 +141,19 @@ class OverrideFollower:
                 raise
             if self._problem != str(error):
                 self._problem = str(error)
-                log.error("overrides=unreadable kept=%d reason=%s", len(self._known), _quote(error))
+                kept = len(self._known)
+                log_event(logging.ERROR, overrides="unreadable", kept=kept, reason=str(error))
         return find_in_force(self._known, now)
 
 
-def _describe(override: Override) -> str:
-    until = "-" if override.until is None else f"{override.until:.0f}"
-    return (
-        f"backend={override.service}/{override.backend} state={override.state.name.lower()}"
-        f" owner={override.owner} until={until} reason={_quote(override.reason)}"
-    )
-
-
-def _quote(value: object) -> str:
-    return json.dumps(str(value), ensure_ascii=False)
+def _describe(override: Override) -> dict[str, str]:
+    return {
+        "backend": f"{override.service}/{override.backend}",
+        "state": override.state.name.lower(),
+        "owner": override.owner,
+        "until": "-" if override.until is None else f"{override.until:.0f}",
+        "reason": override.reason,
+    }
 
 
 def _refuse(what: str, error: OSError) -> NoPermission:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.conditions import Condition, Conditions
+
 RUN_ROOT = Path("/run/xdplb")
 
 
@@ -33,6 +35,7 @@ class ControllerStatus:
     config_path: str
     last_attempt: Attempt
     last_good: Attempt | None
+    conditions: Conditions = ()
 
 
 def write_status(name: str, status: ControllerStatus, root: Path = RUN_ROOT) -> None:
@@ -68,4 +71,5 @@ def _parse(document: dict[str, Any]) -> ControllerStatus:
         document["config_path"],
         Attempt(**document["last_attempt"]),
         Attempt(**good) if good else None,
+        tuple(Condition(**each) for each in document.get("conditions", ())),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.account import leave_account
 from reconciler.cli.color import paint
 from reconciler.cli.plan import print_warnings
 from reconciler.cli.plan_output import describe_writes, render_plan, to_json, write_json
@@ -20,8 +20,6 @@ from reconciler.config_file import Loaded
 from reconciler.diagnostics import Diagnostic
 from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.errors import Blocked, Degraded, ExitCode, RolledBack, XdplbError
-from reconciler.model import Config
-from reconciler.status import Attempt, ControllerStatus, write_status
 
 if TYPE_CHECKING:
     from reconciler.instance import Instance, Outcome
@@ -92,19 +90,25 @@ class OnePass:
         """
         try:
             with self.instance.held(timeout_s=self.options.lock_timeout_s):
-                outcome = self.instance.reconcile(
-                    self.loaded.config,
-                    allow_large_change=self.options.allow_large_change,
-                    verify=self.options.verify,
-                    review=self._review,
-                )
-                leave_account(self.loaded.config, outcome)
+                outcome = self._reconcile()
         except _FATES as error:
             self._print_document((), is_changed=False, writes=0, error=error)
             raise
         self._print_document(outcome.advice, is_changed=outcome.is_changed, writes=outcome.writes)
         self._print_outcome(outcome)
         return self._choose_exit_code()
+
+    def _reconcile(self) -> Outcome:
+        """Make the pass, and leave an account of it for `xdplb status`."""
+        config, begun_s = self.loaded.config, time.monotonic()
+        outcome = self.instance.reconcile(
+            config,
+            allow_large_change=self.options.allow_large_change,
+            verify=self.options.verify,
+            review=self._review,
+        )
+        leave_account(config, outcome, time.monotonic() - begun_s)
+        return outcome
 
     def _review(self, proposal: Proposal) -> None:
         report = self._show(proposal)
@@ -164,15 +168,3 @@ class OnePass:
         has_changes = self.report is not None and bool(self.report.proposal.changes)
         is_told = self.options.detailed_exitcode and has_changes
         return ExitCode.CHANGES if is_told else ExitCode.OK
-
-
-def leave_account(config: Config, outcome: Outcome) -> None:
-    """Leave an account of a pass for `xdplb status`."""
-    from reconciler.loop import describe_outcome  # noqa: PLC0415
-
-    attempt = Attempt(describe_outcome(outcome), time.time(), config.sha256)
-    account = ControllerStatus(os.getpid(), config.path, attempt, attempt)
-    try:
-        write_status(config.name, account)
-    except OSError as error:
-        click.echo(f"xdplb: status.json is not written: {error}", err=True)

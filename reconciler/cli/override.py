@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reconciler.account import leave_account
 from reconciler.cli import options
 from reconciler.cli.backends import (
     PLACE,
@@ -26,7 +27,6 @@ from reconciler.cli.backends import (
     see_backend,
 )
 from reconciler.cli.candidates import offer_backends
-from reconciler.cli.one_pass import leave_account
 from reconciler.cli.override_output import describe_override
 from reconciler.config_file import Loaded, load
 from reconciler.errors import Blocked, Locked, Overdue, XdplbError
@@ -225,6 +225,7 @@ class _Giver:
                 raise self.problem
             if self.kept is None:
                 self.kept = self.store.change(self._edit_applied, time.time())
+            begun_s = time.monotonic()
             try:
                 outcome = self.instance.reconcile(
                     self.loaded.config, allow_large_change=self.is_forced
@@ -232,7 +233,7 @@ class _Giver:
             except XdplbError as error:
                 error.remedy = "; ".join(filter(None, (error.remedy, "the override is kept")))
                 raise
-            leave_account(self.loaded.config, outcome)
+            leave_account(self.loaded.config, outcome, time.monotonic() - begun_s)
             return True
 
     def _edit_applied(self, overrides: Overrides) -> Overrides:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from typing import Any
 
 import click
@@ -16,6 +15,7 @@ from reconciler.cli.plan import print_warnings
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.errors import ExitCode
+from reconciler.log import log_event, start_log
 
 
 @click.command()
@@ -27,6 +27,13 @@ from reconciler.errors import ExitCode
     help="Have the running controller take the file now, wait for it, and end as it did.",
 )
 @click.option("--dry-run", is_flag=True, help="With --once: show the plan, write nothing.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How the log's lines are written: key=value, or a JSON object each.",
+)
 @options.json_option
 @options.json_out_option
 @options.detailed_option
@@ -52,7 +59,8 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
     if flags["reload"]:
         reload_controller(path, flags)
         return
-    start_log(quiet=flags["quiet"], verbose=flags["verbose"])
+    as_json = flags["log_format"] == "json"
+    start_log(quiet=flags["quiet"], verbose=flags["verbose"], as_json=as_json)
     loaded = load(path)
     if flags["once"]:
         ctx.exit(run_once(loaded, flags))
@@ -79,7 +87,7 @@ def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:
 def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:
     """Run the controller until a signal ends it."""
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
-    from reconciler.loop import Loop, LoopOptions, log  # noqa: PLC0415
+    from reconciler.loop import Loop  # noqa: PLC0415
     from reconciler.notify import Notifier  # noqa: PLC0415
 
     if path == STANDARD_INPUT:
@@ -88,21 +96,14 @@ def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:
     if not flags["quiet"]:
         print_warnings(loaded.warnings, loaded)
     with instance.held(timeout_s=flags["lock_timeout"]):
-        told = LoopOptions(flags["allow_large_change"])
-        loop = Loop(instance, path, loaded, told, Notifier(os.environ))
+        loop = Loop(
+            instance,
+            path,
+            loaded,
+            allow_large_change=flags["allow_large_change"],
+            notifier=Notifier(os.environ),
+        )
         with loop.signals():
-            log.info("controller=started pid=%d config=%s", os.getpid(), path)
+            log_event(logging.INFO, controller="started", pid=os.getpid(), config=path)
             loop.run()
-            log.info("controller=stopped dataplane=running")
-
-
-def start_log(*, quiet: bool, verbose: bool) -> None:
-    """Log to standard error, a line an event, key=value."""
-    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="time=%(asctime)s level=%(levelname)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-    )
-    logging.getLogger("xdplb").setLevel(level)
+            log_event(logging.INFO, controller="stopped", dataplane="running")

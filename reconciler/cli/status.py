@@ -116,6 +116,7 @@ def _describe_controller(holder: int | None, account: ControllerStatus | None) -
             "config": account.config_path,
             "last_attempt": asdict(account.last_attempt),
             "last_good": asdict(account.last_good) if account.last_good else None,
+            "conditions": [asdict(each) for each in account.conditions],
         }
     return document
 

@@ -37,7 +37,7 @@ class Done(NamedTuple):
 @pytest.fixture
 def apply(machine, tmp_path, monkeypatch, capsys):
     """Run `xdplb apply` on the balancer, in this process."""
-    monkeypatch.setattr("reconciler.cli.one_pass.write_status", lambda *_told: None)
+    monkeypatch.setattr("reconciler.cli.one_pass.leave_account", lambda *_told: None)
     file = tmp_path / "lb.yaml"
 
     def run_apply(text, *words):

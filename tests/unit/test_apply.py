@@ -55,7 +55,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(
         "reconciler.instance.Instance", lambda name, _root: FakeInstance(made.dataplane, name)
     )
-    monkeypatch.setattr("reconciler.cli.one_pass.write_status", lambda *_arguments: None)
+    monkeypatch.setattr("reconciler.cli.one_pass.leave_account", lambda *_arguments: None)
     monkeypatch.setattr("reconciler.cli.run.start_log", lambda **_flags: None)
     made.write(TEXT)
     return made

@@ -13,12 +13,15 @@ from typing import Any
 
 import pytest
 
+from reconciler import account as account_module
+from reconciler import history
 from reconciler import loop as loop_module
+from reconciler.account import describe_outcome
 from reconciler.config_file import load
 from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Unavailable, XdplbError
 from reconciler.instance import Outcome
-from reconciler.loop import Loop, LoopOptions, describe_outcome, quote
+from reconciler.loop import Loop
 from reconciler.model import BackendState, Config
 from reconciler.override_store import OverrideFollower, OverrideStore
 from reconciler.overrides import Override, put_override
@@ -47,10 +50,14 @@ class FakeInstance:
         self.passes: list[str] = []
         self.allowed: list[bool] = []
         self.closed = 0
+        self.moved = self.bears_absence = False
         self.dataplane = self
 
     def close(self) -> None:
         self.closed += 1
+
+    def have_interfaces_changed(self, _config: Config) -> bool:
+        return self.moved
 
     def propose(self, config: Config) -> Proposal:
         overrides = self.overrides.take(self.clock.now_s)
@@ -115,11 +122,11 @@ class Bench:
             self.instance,  # type: ignore[arg-type]
             str(self.path),
             load(str(self.path)),
-            LoopOptions(**options),
+            **options,
         )
         self.loop._wake.wait = self._wait  # type: ignore[method-assign]
         self.loop._stamp = self.loop.sources.read_stamp()
-        self.loop._finish(self.loop.config, self.loop._reconcile(self.loop.config))
+        self.loop._start()
         self.instance.passes.clear()
         return self.loop
 
@@ -150,7 +157,10 @@ def bench(
     clock, told = Clock(), []
     monkeypatch.setattr(loop_module, "time", clock)
     monkeypatch.setattr(loop_module, "measure_age_s", lambda _stamp: clock.age_s)
-    monkeypatch.setattr(loop_module, "write_status", lambda _name, status: told.append(status))
+    monkeypatch.setattr(account_module, "time", clock)
+    monkeypatch.setattr(account_module, "read_status", lambda _name: None)
+    monkeypatch.setattr(history, "HISTORY_ROOT", tmp_path / "lib")
+    monkeypatch.setattr(account_module, "write_status", lambda _name, status: told.append(status))
     return Bench(tmp_path / "lb.yaml", clock, told)
 
 
@@ -635,7 +645,7 @@ def test_a_status_that_can_not_be_written_stops_nothing(
         raise OSError(28, "No space left on device")
 
     bench.start()
-    monkeypatch.setattr(loop_module, "write_status", refuse)
+    monkeypatch.setattr(account_module, "write_status", refuse)
     bench.write(LONGER)
     bench.turn()
     assert bench.instance.passes == [sha(LONGER)]
@@ -886,14 +896,6 @@ def test_taking_a_file_is_reloading_whatever_comes_of_it(
 
 
 # --- words ---
-
-
-@pytest.mark.parametrize(
-    ("value", "quoted"),
-    [("a", '"a"'), ('say "a"', "\"say 'a'\""), ("one\n  two", '"one two"'), (5, '"5"')],
-)
-def test_quotes(value: object, quoted: str) -> None:
-    assert quote(value) == quoted
 
 
 def test_outcomes_have_a_word() -> None:

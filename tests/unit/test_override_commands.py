@@ -131,7 +131,7 @@ def instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeInstance:
     monkeypatch.delenv("XDPLB_CONFIG", raising=False)
     monkeypatch.setenv("SUDO_USER", "alice")
     monkeypatch.setattr(override_store, "RUN_ROOT", tmp_path / "run")
-    monkeypatch.setattr(command_module, "leave_account", lambda _config, _outcome: None)
+    monkeypatch.setattr(command_module, "leave_account", lambda *_arguments: None)
     monkeypatch.setattr(command_module.time, "time", lambda: NOW)
     monkeypatch.setattr(command_module, "_POLL_S", 0.0)
     Path("lb.yaml").write_text(TEXT)
