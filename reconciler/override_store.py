@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,14 @@ from reconciler.errors import Locked, NoPermission, XdplbError
 from reconciler.lock import hold_lock
 from reconciler.log import log_event
 from reconciler.model import BackendState
-from reconciler.overrides import Override, Overrides, find_in_force, find_next_end
+from reconciler.overrides import (
+    BackendName,
+    Override,
+    Overrides,
+    find_in_force,
+    find_next_end,
+    find_strays,
+)
 from reconciler.status import RUN_ROOT
 
 FORMAT_VERSION = "1.0"
@@ -181,6 +188,12 @@ def override_to_json(override: Override) -> dict[str, Any]:
         "since": override.since,
         "until": override.until,
     }
+
+
+def list_overrides(overrides: Overrides, known: Collection[BackendName]) -> list[dict[str, Any]]:
+    """Return the overrides as documents have them; a stray is of none of the known backends."""
+    strays = find_strays(overrides, known)
+    return [override_to_json(each) | {"stray": each in strays} for each in overrides]
 
 
 def parse_overrides(text: str) -> Overrides:

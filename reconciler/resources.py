@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from reconciler.overrides import BackendName
 from reconciler.tables import BackendInfo, Settings, Tables, ring_extents, unpack_slots
 
 Attributes: TypeAlias = dict[str, Any]
@@ -124,6 +125,25 @@ def _name_counts(tables: Tables, service: int, per_id: list[int]) -> dict[str, i
         info.name: per_id[number] if number < len(per_id) else 0
         for number, info in sorted(tables.backend_info.items(), key=lambda item: item[1].name)
         if number in tables.backends and tables.backends[number].service == service
+    }
+
+
+def find_ids(tables: Tables) -> dict[BackendName, int]:
+    """Return the id of every backend in the tables, those on their way out included."""
+    ids = {}
+    for number, row in tables.backends.items():
+        service, info = tables.service_info.get(row.service), tables.backend_info.get(number)
+        if service and info:
+            ids[service.name, info.name] = number
+    return ids
+
+
+def list_staying(tables: Tables) -> set[BackendName]:
+    """Return the backends that the file has."""
+    return {
+        name
+        for name, number in find_ids(tables).items()
+        if not tables.backend_info[number].leaves_ns
     }
 
 

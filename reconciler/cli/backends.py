@@ -6,6 +6,7 @@ import difflib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,11 +14,11 @@ import click
 from reconciler.errors import Unavailable
 from reconciler.model import BackendState
 from reconciler.overrides import BackendName
-from reconciler.resources import count_slots
-from reconciler.tables import Tables
+from reconciler.resources import count_slots, find_ids
 
 if TYPE_CHECKING:
     from reconciler.instance import Instance
+    from reconciler.survey import Survey
 
 PLACE = "SERVICE/BACKEND"
 
@@ -72,25 +73,6 @@ def _suggest(word: str, known: list[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"there is: {', '.join(known)}"
 
 
-def find_ids(tables: Tables) -> dict[BackendName, int]:
-    """Return the id of every backend in the tables, those on their way out included."""
-    ids = {}
-    for number, row in tables.backends.items():
-        service, info = tables.service_info.get(row.service), tables.backend_info.get(number)
-        if service and info:
-            ids[service.name, info.name] = number
-    return ids
-
-
-def list_staying(tables: Tables) -> set[BackendName]:
-    """Return the backends that the file has."""
-    return {
-        name
-        for name, number in find_ids(tables).items()
-        if not tables.backend_info[number].leaves_ns
-    }
-
-
 def require_instance(instance: Instance) -> None:
     """See that the instance has been applied.
 
@@ -102,6 +84,24 @@ def require_instance(instance: Instance) -> None:
             f"there is no instance {instance.name} under {instance.root}",
             remedy="start one with xdplb-reconcile",
         )
+
+
+def take_survey(name: str, pin_dir: Path | None) -> Survey:
+    """Return what an instance is like now.
+
+    Raises:
+        NoPermission: this process may not look into the kernel.
+        Unavailable: there is no such instance.
+    """
+    from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
+    from reconciler.surveyor import Surveyor  # noqa: PLC0415
+
+    instance = Instance(name, pin_dir)
+    require_instance(instance)
+    survey = Surveyor(name, pin_dir).take()
+    if survey is None:
+        raise Unavailable(f"instance {name} was taken down meanwhile")
+    return survey
 
 
 def see_backend(instance: Instance, name: BackendName) -> Sighting | None:

@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from reconciler import abi
-
-if TYPE_CHECKING:
-    from reconciler.dataplane.kernel import KernelDataplane
-
-
-def describe_flow_table(dataplane: KernelDataplane) -> dict[str, Any]:
-    """Return how many flows are remembered, for how many there is room, and the events."""
-    entries, capacity = dataplane.measure_flows()
-    counts = dataplane.read_counters("flow_events").tolist()
-    events = {event.name.lower(): counts[event] for event in abi.FlowEvent}
-    return {"entries": entries, "capacity": capacity, "events": events}
+from typing import Any
 
 
 def render_flow_table(document: dict[str, Any], *, verbose: bool) -> list[str]:

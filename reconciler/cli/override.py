@@ -21,7 +21,6 @@ from reconciler.cli import options
 from reconciler.cli.backends import (
     PLACE,
     Sighting,
-    list_staying,
     parse_backend,
     require_instance,
     see_backend,
@@ -42,6 +41,7 @@ from reconciler.overrides import (
     find_override,
     list_backends,
 )
+from reconciler.resources import list_staying
 
 if TYPE_CHECKING:
     from reconciler.instance import Instance

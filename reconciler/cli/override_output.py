@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from reconciler.override_store import override_to_json, parse_override
-from reconciler.overrides import BackendName, Override, Overrides, find_strays
-
-
-def list_overrides(overrides: Overrides, known: Collection[BackendName]) -> list[dict[str, Any]]:
-    """Return the overrides as documents have them; a stray is of none of the known backends."""
-    strays = find_strays(overrides, known)
-    return [override_to_json(each) | {"stray": each in strays} for each in overrides]
+from reconciler.override_store import parse_override
+from reconciler.overrides import Override
 
 
 def render_overrides(listed: Sequence[dict[str, Any]], now: float) -> list[str]:

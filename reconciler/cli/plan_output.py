@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from reconciler.cli.override_output import list_overrides, render_overrides
+from reconciler.cli.override_output import render_overrides
 from reconciler.cli.plan_report import PlanReport, describe_disruption
 from reconciler.config_file import STANDARD_INPUT_NAME
 from reconciler.diagnostics import Paint, leave_plain, render_annotation, render_github
@@ -16,6 +16,7 @@ from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
 from reconciler.errors import Blocked, NoInput
 from reconciler.model import Protocol
+from reconciler.override_store import list_overrides
 from reconciler.overrides import list_backends
 from reconciler.plan import Plan, Store
 from reconciler.proposal import Change, RingChange

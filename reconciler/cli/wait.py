@@ -14,7 +14,6 @@ from reconciler.cli import options
 from reconciler.cli.backends import (
     PLACE,
     Sighting,
-    find_ids,
     parse_backend,
     require_instance,
     see_backend,
@@ -25,6 +24,7 @@ from reconciler.errors import Overdue
 from reconciler.model import BackendState
 from reconciler.override_store import OverrideStore
 from reconciler.overrides import BackendName
+from reconciler.resources import find_ids
 
 if TYPE_CHECKING:
     from reconciler.instance import Instance

@@ -265,6 +265,10 @@ class KernelDataplane:
             for _, values in self.libbpf.read_batches(self._fd(name)):
                 yield memory.Part(np.frombuffer(values, abi.FLOW), name == "strays")
 
+    def read_capacity(self, name: str) -> int:
+        """Return for how many entries a map has room."""
+        return self.libbpf.map_info(self._fd(name))[2]
+
     def measure_flows(self) -> tuple[int, int]:
         """Return how many entries `flows` has, and for how many it has room."""
         key_size, _, capacity = self.libbpf.map_info(self._fd("flows"))

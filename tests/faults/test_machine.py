@@ -62,8 +62,8 @@ def has_logged(controller, text):
 
 
 def find_condition(controller, kind):
-    account = json.loads(controller.run("status", "--json").stdout)["controller"]
-    (found,) = [each for each in account["conditions"] if each["type"] == kind]
+    document = json.loads(controller.run("status", "--json").stdout)
+    (found,) = [each for each in document["conditions"] if each["type"] == kind]
     return found["status"], found["reason"]
 
 

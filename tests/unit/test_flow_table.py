@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
-from reconciler import abi
-from reconciler.cli.flow_table import describe_flow_table, render_flow_table
-
-
-class FakeDataplane:
-    """A dataplane with 3 of 8 entries, in which each event happened once more than the last."""
-
-    def measure_flows(self) -> tuple[int, int]:
-        return 3, 8
-
-    def read_counters(self, name: str) -> Any:
-        assert name == "flow_events"
-        return np.arange(len(abi.FlowEvent), dtype=np.uint64)
-
+from reconciler.cli.flow_table import render_flow_table
 
 EVENTS = {"asked": 0, "pending": 1, "stray": 2, "remembered": 3, "refused": 4}
 QUIET = {"entries": 3, "capacity": 8, "events": {**EVENTS, "refused": 0}}
-
-
-def test_the_document() -> None:
-    document = describe_flow_table(FakeDataplane())  # type: ignore[arg-type]
-    assert document == {"entries": 3, "capacity": 8, "events": EVENTS}
 
 
 def test_nothing_is_said_where_nothing_is_to_be_done() -> None:

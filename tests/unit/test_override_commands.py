@@ -19,7 +19,6 @@ from reconciler.cli.main import run
 from reconciler.cli.override_output import (
     describe_override,
     format_rest,
-    list_overrides,
     render_overrides,
 )
 from reconciler.config import parse
@@ -27,7 +26,7 @@ from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Locked, Unavailable, XdplbError
 from reconciler.instance import Outcome
 from reconciler.model import BackendState, Config
-from reconciler.override_store import OverrideStore
+from reconciler.override_store import OverrideStore, list_overrides
 from reconciler.overrides import Override, Overrides, find_in_force
 from reconciler.plan import step
 from reconciler.proposal import Proposal, propose

@@ -1,0 +1,125 @@
+"""Takes surveys: reads the pins of an instance, and what its controller left of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reconciler import memory
+from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
+from reconciler.dataplane.kernel import KernelDataplane
+from reconciler.dataplane.libbpf import KernelRefused
+from reconciler.errors import XdplbError
+from reconciler.lock import find_holder
+from reconciler.override_store import OverrideStore
+from reconciler.overrides import Overrides
+from reconciler.status import RUN_ROOT, read_status
+from reconciler.survey import (
+    Controller,
+    Fill,
+    Findings,
+    Health,
+    Survey,
+    compose_survey,
+    measure_fills,
+)
+from reconciler.tables import Tables
+
+_READ_FROM = ("service_info", "backends", "endpoints")
+_MEMORY = ("flows", "strays")
+
+
+class Surveyor:
+    """Takes surveys of the instance `name`, pinned under `root`.
+
+    Each survey opens the pins anew and lets go of them: it may be taken by any thread,
+    beside the one that writes, and sees an instance that was taken down and made again.
+
+    Args:
+        name: the instance.
+        root: where instances are pinned.
+        state_root: where controllers leave their accounts.
+        find_health: says what checks have found; nothing if it is not given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        root: Path | None = None,
+        *,
+        state_root: Path | None = None,
+        find_health: Callable[[], Health] = Health,
+    ) -> None:
+        self.name = name
+        self.folder = (root or DEFAULT_PIN_ROOT) / name
+        self._state_root = state_root or RUN_ROOT
+        self._find_health = find_health
+
+    def take(self) -> Survey | None:
+        """Return what the instance is like now; None where there is none.
+
+        Raises:
+            NoPermission: this process may not look into the kernel.
+            XdplbError: the kernel does not let itself be read.
+        """
+        with contextlib.closing(KernelDataplane(self.folder)) as dataplane:
+            try:
+                return compose_survey(self._look(dataplane)) if dataplane.exists() else None
+            except (KernelRefused, OSError) as error:
+                if not dataplane.exists():  # it was taken down meanwhile
+                    return None
+                raise XdplbError(f"cannot read instance {self.name}: {error}") from error
+
+    def _look(self, dataplane: KernelDataplane) -> Findings:
+        tables, now_ns = dataplane.read(), time.monotonic_ns()
+        overrides, problem = self._read_overrides()
+        connections, remembered = _read_memory(dataplane, tables, now_ns)
+        capacities = {name: dataplane.read_capacity(name) for name in (*_READ_FROM, *_MEMORY)}
+        fills = measure_fills(tables, capacities)
+        fills |= {name: Fill(remembered[name], capacities[name]) for name in _MEMORY}
+        return Findings(
+            name=self.name,
+            at=time.time(),
+            now_ns=now_ns,
+            tables=tables,
+            backend_stats=dataplane.read_counters("backend_stats"),
+            verdicts=dataplane.read_counters("verdicts"),
+            flow_events=dataplane.read_counters("flow_events"),
+            connections=connections,
+            fills=fills,
+            controller=self._find_controller(),
+            overrides=overrides,
+            overrides_problem=problem,
+            health=self._find_health(),
+        )
+
+    def _find_controller(self) -> Controller:
+        account = read_status(self.name, self._state_root)
+        conditions = tuple(getattr(account, "conditions", ()))
+        return Controller(find_holder(self.folder), account, conditions)
+
+    def _read_overrides(self) -> tuple[Overrides, str | None]:
+        """Those that are kept; or the problem."""
+        try:
+            return OverrideStore(self.name, self._state_root).read(), None
+        except XdplbError as error:
+            return (), str(error)
+
+
+def _read_memory(
+    dataplane: KernelDataplane, tables: Tables, now_ns: int
+) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Open flows by backend id, and entries by map: the maps are large, and read once."""
+    entries = dict.fromkeys(_MEMORY, 0)
+
+    def read_parts() -> Iterator[memory.Part]:
+        for part in dataplane.read_memory():
+            entries["strays" if part.are_strays else "flows"] += len(part.flows)
+            yield part
+
+    return memory.Judge(tables, now_ns).count_open(read_parts()), entries
