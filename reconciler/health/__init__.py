@@ -1,0 +1,1 @@
+"""Health checks: whether the backends are up, asked from this machine."""
