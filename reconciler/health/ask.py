@@ -12,13 +12,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from reconciler.health.checks import Check
-from reconciler.health.connection import connect_tcp
 from reconciler.health.datagram import prepare_udp
 from reconciler.health.dns import prepare_dns
 from reconciler.health.failure import CheckFailed, describe_error
 from reconciler.health.http import prepare_http, prepare_https
 from reconciler.health.standing import Result
 from reconciler.health.tls import make_context
+from reconciler.health.wire import connect, open_tcp
 from reconciler.model import Health, HealthType
 from reconciler.overrides import BackendName
 
@@ -52,8 +52,9 @@ def _prepare(check: Check, contexts: dict[tuple[bool, str], ssl.SSLContext | OSE
 
 def _prepare_tcp(check: Check) -> Ask:
     async def ask() -> str:
-        async with connect_tcp(check):
-            return "connected"
+        with open_tcp(check) as sock:
+            await connect(sock, check)
+        return "connected"
 
     return ask
 

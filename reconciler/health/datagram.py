@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from reconciler.health.checks import Check
-from reconciler.health.connection import READ_BYTES, connect_udp
 from reconciler.health.failure import CheckFailed
+from reconciler.health.wire import Wire, open_udp
 
 
 def prepare_udp(check: Check) -> Callable[[], Awaitable[str]]:
     """Return what asks by UDP. Silence lasts until whoever waits has had enough."""
 
     async def ask() -> str:
-        loop = asyncio.get_running_loop()
-        with connect_udp(check) as sock:
-            await loop.sock_sendall(sock, check.health.send)
-            answer = await loop.sock_recv(sock, READ_BYTES)
+        with open_udp(check) as sock:
+            wire = Wire(sock)
+            await wire.send(check.health.send)
+            answer = await wire.receive()
         if check.health.expect not in answer:
             raise CheckFailed(f"an answer of {len(answer)} bytes, but not the one expected")
         return f"answered with {len(answer)} bytes"

@@ -6,24 +6,28 @@ all of it would be 50 ms and 6 MB of the controller for 12 bytes.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import socket
 import struct
 from collections.abc import Awaitable, Callable
 
 from reconciler.health.checks import Check
-from reconciler.health.connection import READ_BYTES, connect_tcp, connect_udp
 from reconciler.health.failure import CheckFailed
+from reconciler.health.wire import Wire, connect, open_tcp, open_udp
 from reconciler.model import Protocol
 
 # IANA, "Domain Name System (DNS) Parameters".
 RECORD_TYPES = {
-    **{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16},
-    **{"AAAA": 28, "SRV": 33},
+    "A": 1,
+    "NS": 2,
+    "CNAME": 5,
+    "SOA": 6,
+    "PTR": 12,
+    "MX": 15,
+    "TXT": 16,
+    "AAAA": 28,
+    "SRV": 33,
 }
-RCODES = {**{"NOERROR": 0, "FORMERR": 1, "SERVFAIL": 2, "NXDOMAIN": 3, "NOTIMP": 4, "REFUSED": 5}}
-_RCODE_NAMES = {number: name for name, number in RCODES.items()}
+RCODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")  # from 0 on
 _CLASS_IN = 1
 _RECURSION_DESIRED = 0x0100
 _IS_RESPONSE = 0x8000
@@ -40,7 +44,7 @@ def prepare_dns(check: Check) -> Callable[[], Awaitable[str]]:
         number = secrets.randbits(16)
         header = _HEADER.pack(number, _RECURSION_DESIRED, 1, 0, 0, 0)
         rcode = await exchange(check, header + question, number)
-        name = _RCODE_NAMES.get(rcode, f"RCODE{rcode}")
+        name = RCODES[rcode] if rcode < len(RCODES) else f"RCODE{rcode}"
         if name not in check.health.rcodes:
             raise CheckFailed(f"DNS {name}")
         return f"DNS {name}"
@@ -71,11 +75,11 @@ def read_rcode(answer: bytes, number: int, question: bytes) -> int | None:
 
 
 async def _exchange_udp(check: Check, message: bytes, number: int) -> int:
-    loop = asyncio.get_running_loop()
-    with connect_udp(check) as sock:
-        await loop.sock_sendall(sock, message)
+    with open_udp(check) as sock:
+        wire = Wire(sock)
+        await wire.send(message)
         while True:
-            answer = await loop.sock_recv(sock, READ_BYTES)
+            answer = await wire.receive()
             rcode = read_rcode(answer, number, message[_HEADER.size :])
             # Another answer is late, or forged by someone who guesses.
             if rcode is not None:
@@ -84,23 +88,22 @@ async def _exchange_udp(check: Check, message: bytes, number: int) -> int:
 
 async def _exchange_tcp(check: Check, message: bytes, number: int) -> int:
     # Over TCP a message follows its length (RFC 1035, section 4.2.2).
-    async with connect_tcp(check) as sock:
-        loop = asyncio.get_running_loop()
-        await loop.sock_sendall(sock, struct.pack("!H", len(message)) + message)
-        size = int.from_bytes(await _receive_exactly(sock, 2), "big")
-        answer = await _receive_exactly(sock, size)
+    with open_tcp(check) as sock:
+        await connect(sock, check)
+        wire = Wire(sock)
+        await wire.send(struct.pack("!H", len(message)) + message)
+        answer = await _receive_message(wire)
     rcode = read_rcode(answer, number, message[_HEADER.size :])
     if rcode is None:
         raise CheckFailed("not an answer to the question")
     return rcode
 
 
-async def _receive_exactly(sock: socket.socket, size: int) -> bytes:
-    loop = asyncio.get_running_loop()
+async def _receive_message(wire: Wire) -> bytes:
     received = bytearray()
-    while len(received) < size:
-        data = await loop.sock_recv(sock, size - len(received))
+    while len(received) < 2 or len(received) - 2 < int.from_bytes(received[:2], "big"):
+        data = await wire.receive()
         if not data:
             raise CheckFailed("closed without an answer")
         received += data
-    return bytes(received)
+    return bytes(received[2:])

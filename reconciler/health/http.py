@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Protocol
@@ -12,9 +10,9 @@ import h11
 
 from reconciler.config.values import format_address_port
 from reconciler.health.checks import Check
-from reconciler.health.connection import READ_BYTES, connect_tcp
 from reconciler.health.failure import CheckFailed, shorten
 from reconciler.health.tls import TlsStream
+from reconciler.health.wire import Wire, connect, open_tcp
 from reconciler.model import HealthType
 
 # What of an answer is looked at: its headers, and the start of its body.
@@ -25,29 +23,13 @@ _USUAL_PORTS = {HealthType.HTTP: 80, HealthType.HTTPS: 443}
 
 
 class Stream(Protocol):
-    """What carries a request and its answer."""
+    """What carries a request and its answer: a `Wire`, or TLS over one."""
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
 
     async def receive(self) -> bytes:
         """Return what has come, at least a byte; nothing when the other side has ended."""
-
-
-class PlainStream:
-    """A connected socket as it is."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._loop = asyncio.get_running_loop()
-
-    async def send(self, data: bytes) -> None:
-        """Send all of it."""
-        await self._loop.sock_sendall(self._sock, data)
-
-    async def receive(self) -> bytes:
-        """Return what has come, at least a byte; nothing when the other side has ended."""
-        return await self._loop.sock_recv(self._sock, READ_BYTES)
 
 
 def prepare_http(check: Check) -> Callable[[], Awaitable[str]]:
@@ -55,8 +37,9 @@ def prepare_http(check: Check) -> Callable[[], Awaitable[str]]:
     request = _make_request(check)
 
     async def ask() -> str:
-        async with connect_tcp(check) as sock:
-            return await _exchange(PlainStream(sock), request, check)
+        with open_tcp(check) as sock:
+            await connect(sock, check)
+            return await _exchange(Wire(sock), request, check)
 
     return ask
 
@@ -66,8 +49,9 @@ def prepare_https(check: Check, context: ssl.SSLContext) -> Callable[[], Awaitab
     request = _make_request(check)
 
     async def ask() -> str:
-        async with connect_tcp(check) as sock:
-            stream = TlsStream(sock, context, check)
+        with open_tcp(check) as sock:
+            await connect(sock, check)
+            stream = TlsStream(Wire(sock), context, check)
             await stream.shake_hands()
             return await _exchange(stream, request, check)
 
@@ -112,13 +96,13 @@ async def _exchange(stream: Stream, request: h11.Request, check: Check) -> str:
 
 
 async def _read_status(connection: h11.Connection, stream: Stream) -> int:
-    while True:
+    event = await _read_event(connection, stream)
+    # Interim answers (RFC 9110, section 15.2) come before the real one.
+    while isinstance(event, h11.InformationalResponse):
         event = await _read_event(connection, stream)
-        # An interim answer (RFC 9110, section 15.2) comes before the real one.
-        if isinstance(event, h11.Response):
-            return event.status_code
-        if isinstance(event, h11.ConnectionClosed):
-            raise CheckFailed("closed without an answer")
+    if not isinstance(event, h11.Response):
+        raise CheckFailed("not HTTP")
+    return event.status_code
 
 
 async def _find_text(connection: h11.Connection, stream: Stream, text: bytes, status: int) -> None:
@@ -127,15 +111,20 @@ async def _find_text(connection: h11.Connection, stream: Stream, text: bytes, st
         event = await _read_event(connection, stream)
         if not isinstance(event, h11.Data):
             break
+        # What has been looked through need not be again, but for a text that it cuts.
+        start = max(len(body) - len(text) + 1, 0)
         body += event.data
-        if text in body[:MAX_BODY_BYTES]:
+        if body.find(text, start, MAX_BODY_BYTES) >= 0:
             return
     raise CheckFailed(f"HTTP {status}, and its body does not hold what it should")
 
 
-async def _read_event(connection: h11.Connection, stream: Stream) -> h11.Event | type[h11.PAUSED]:
+async def _read_event(connection: h11.Connection, stream: Stream) -> object:
     while True:
         event = connection.next_event()
         if event is not h11.NEED_DATA:
             return event
-        connection.receive_data(await stream.receive())
+        data = await stream.receive()
+        if not data and connection.their_state is h11.SEND_RESPONSE:
+            raise CheckFailed("closed without an answer")
+        connection.receive_data(data)

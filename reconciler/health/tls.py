@@ -6,17 +6,17 @@ hold what has come and nothing more.
 
 from __future__ import annotations
 
-import asyncio
-import socket
 import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
 from reconciler.health.checks import Check
-from reconciler.health.connection import READ_BYTES
+from reconciler.health.wire import Wire
 from reconciler.model import Health
 
 T = TypeVar("T")
+
+_RECORD_BYTES = 16_384  # RFC 8446, section 5.1
 
 
 def make_context(health: Health) -> ssl.SSLContext:
@@ -39,9 +39,8 @@ def make_context(health: Health) -> ssl.SSLContext:
 class TlsStream:
     """One TLS connection over a connected socket."""
 
-    def __init__(self, sock: socket.socket, context: ssl.SSLContext, check: Check) -> None:
-        self._sock = sock
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, wire: Wire, context: ssl.SSLContext, check: Check) -> None:
+        self._wire = wire
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming,
@@ -64,7 +63,7 @@ class TlsStream:
     async def receive(self) -> bytes:
         """Return what has come, at least a byte; nothing when the other side has ended."""
         try:
-            return await self._drive(lambda: self._tls.read(READ_BYTES))
+            return await self._drive(lambda: self._tls.read(_RECORD_BYTES))
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             return b""
 
@@ -75,7 +74,7 @@ class TlsStream:
                 done = step()
             except ssl.SSLWantReadError:
                 await self._flush()
-                if data := await self._loop.sock_recv(self._sock, READ_BYTES):
+                if data := await self._wire.receive():
                     self._incoming.write(data)
                 else:
                     self._incoming.write_eof()
@@ -85,4 +84,4 @@ class TlsStream:
 
     async def _flush(self) -> None:
         if self._outgoing.pending:
-            await self._loop.sock_sendall(self._sock, self._outgoing.read())
+            await self._wire.send(self._outgoing.read())
