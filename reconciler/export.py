@@ -45,7 +45,7 @@ def export_tables(
     config, is_exact = rebuild_config(tables, name, limits, overridden)
     head = [
         f"Instance {name}, generation {tables.generation}: what the kernel holds.",
-        "It does not hold safety, reconcile and metrics: here they have their defaults.",
+        "It does not hold health, safety, reconcile and metrics: here they have their defaults.",
     ]
     if not is_exact:
         head += [

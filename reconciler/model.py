@@ -58,6 +58,17 @@ class FlowTracking(enum.IntEnum):
     NEVER = 2
 
 
+class HealthType(str, enum.Enum):
+    """How a backend is asked whether it is up."""
+
+    TCP = "tcp"
+    HTTP = "http"
+    HTTPS = "https"
+    UDP = "udp"
+    DNS = "dns"
+    NONE = "none"
+
+
 class XdpMode(str, enum.Enum):
     """Where the program runs: in the driver, in the stack, or the first that works."""
 
@@ -79,9 +90,49 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """How the backends of a service are checked. `type` is never `none`: that is no `Health`.
+
+    Times are in seconds. `rise` and `fall` count checks in a row. `port` is None for the
+    backend's own. The rest is what one type or another asks:
+
+    - http, https: `method` and `path`; `host` is the Host header, empty for the address
+      that is asked. The answer passes if its status is in one of the ranges of `status`,
+      ends included, and its body holds `body`.
+    - https: `tls_name` is asked for (SNI) and, with `tls_verify`, proved by the
+      certificate; empty for the address. `ca_file` has the authorities, empty for the
+      system's.
+    - udp: `send` is what is sent; an answer passes if it holds `expect`.
+    - dns: `query` and `query_type` are the question; an answer passes if its code is one
+      of `rcodes`. Names of types and codes are those of RFC 1035 and its followers.
+    """
+
+    type: HealthType = HealthType.TCP
+    interval_s: float = 2.0
+    timeout_s: float = 1.0
+    rise: int = 2
+    fall: int = 3
+    port: int | None = None
+    method: str = "GET"
+    path: str = "/"
+    host: str = ""
+    status: tuple[tuple[int, int], ...] = ((200, 399),)
+    body: str = ""
+    tls_name: str = ""
+    tls_verify: bool = False
+    ca_file: str = ""
+    send: bytes = b""
+    expect: bytes = b""
+    query: str = ""
+    query_type: str = "A"
+    rcodes: tuple[str, ...] = ("NOERROR",)
+
+
+@dataclass(frozen=True, slots=True)
 class Backend:
     """One server of a service. `name` is what the ring is built from.
 
+    `health_address` and `health_port` are where it is checked, if not where it serves.
     `withheld_percent` is how much of its weight its health withholds, which no file says:
     0 for one that is up, 100 (`DOWN_PERCENT`) for one that is down, and between them while
     one that came up again starts slowly.
@@ -92,6 +143,8 @@ class Backend:
     port: int
     weight: int = 100
     state: BackendState = BackendState.READY
+    health_address: IPAddress | None = None
+    health_port: int | None = None
     withheld_percent: int = 0
     source: Source | None = field(default=None, compare=False)
 
@@ -109,7 +162,9 @@ class Service:
     the backends' family. `backends` are sorted by name: the order in the file
     means nothing. `drain_timeout_s` is how long a moved slot remembers and a
     removed backend keeps its old flows, in seconds; `flow_idle_timeout_s` is how long
-    a remembered flow may be silent before it is taken for ended.
+    a remembered flow may be silent before it is taken for ended. `health` is None where
+    nothing is checked; `slow_start_s` is how long a backend that has come up takes to get
+    its whole share.
     """
 
     name: str
@@ -123,15 +178,22 @@ class Service:
     backends: tuple[Backend, ...]
     flow_tracking: FlowTracking = FlowTracking.ON_CHANGE
     flow_idle_timeout_s: float = 7200.0
+    health: Health | None = None
+    slow_start_s: float = 0.0
     source: Source | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Safety:
-    """What the guard refuses. See `reconciler.guard`."""
+    """What the guard refuses, and what health checks may not do.
+
+    While fewer than `min_up_percent` of a service's backends are up, all of them stay in
+    the ring. For the others see `reconciler.guard`.
+    """
 
     max_remove_percent: int = 30
     min_backends: int = 1
+    min_up_percent: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +257,17 @@ def digest_meaning(config: Config) -> str:
     """Return the SHA-256, in hex, of what a configuration asks of the tables.
 
     Layout, comments and order take no part in it, nor what only concerns the
-    controller: safety, reconcile, limits.
+    controller: health, slow start, safety, reconcile, limits.
     """
-    services = [replace(service, source=None, backends=()) for service in config.services]
+    services = [
+        replace(service, source=None, backends=(), health=None, slow_start_s=0.0)
+        for service in config.services
+    ]
     backends = [
-        [replace(backend, source=None) for backend in service.backends]
+        [
+            replace(backend, source=None, health_address=None, health_port=None)
+            for backend in service.backends
+        ]
         for service in config.services
     ]
     asked = (

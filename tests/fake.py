@@ -75,7 +75,7 @@ class FakeInstance(Instance):
         self.dataplane = dataplane  # type: ignore[assignment]
         self.rings = Rings()
         self.overrides = OverrideFollower(OverrideStore(name, self.root))
-        self.health = HealthFollower()
+        self.health = HealthFollower(dict)
         self._has_memory = True
         self.config: Config | None = None
 

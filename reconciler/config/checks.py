@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from reconciler.config import check_file, check_service
+from reconciler.config import check_file, check_health, check_service
 from reconciler.config.check_addresses import check_address_ports, check_addresses
 from reconciler.config.draft import Draft, ServiceDraft
 from reconciler.diagnostics import Diagnostic
@@ -16,6 +16,8 @@ _OF_BACKENDS: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] = (
     check_service.check_vip,
     check_service.check_states,
     check_service.check_tracking,
+    check_health.check_health,
+    check_health.check_health_addresses,
 )
 _OF_A_WHOLE_SERVICE: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] = (
     check_address_ports,
@@ -25,6 +27,7 @@ _OF_A_WHOLE_SERVICE: tuple[Callable[[ServiceDraft], Iterator[Diagnostic]], ...] 
 )
 _OF_THE_FILE: tuple[Callable[[Draft], Iterator[Diagnostic]], ...] = (
     check_file.check_interfaces,
+    check_health.check_default_health,
     check_file.check_service_names,
     check_file.check_vips,
     check_file.check_capacities,

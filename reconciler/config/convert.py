@@ -10,13 +10,21 @@ import re
 from collections.abc import Iterator
 
 from reconciler.config import codes
+from reconciler.config.convert_health import HealthReader
 from reconciler.config.draft import BackendDraft, Draft, ServiceDraft
+from reconciler.config.fields import (
+    get_bool,
+    get_int,
+    get_mapping,
+    get_str,
+    list_items,
+    read_duration,
+)
 from reconciler.config.nodes import Mapping, Node, Place, Scalar, Sequence, diagnose
 from reconciler.config.values import (
     format_address_port,
     parse_address,
     parse_address_port,
-    parse_duration,
     parse_source,
 )
 from reconciler.config.yaml12 import MAX_PROBLEMS
@@ -50,12 +58,6 @@ DEFAULT_FLOW_IDLE_TIMEOUT_S = {Protocol.TCP: 7200.0, Protocol.UDP: 120.0}
 
 _LEADING_ZERO = re.compile(r"(?:^|\.)0[0-9]")
 
-_DURATION_RANGES_S = {
-    "resync": (1.0, 86_400.0, "1s to 24h"),
-    "debounce": (0.0, 60.0, "0s to 1m"),
-    "drain_timeout": (0.0, 86_400.0, "0s to 24h"),
-    "flow_idle_timeout": (1.0, 604_800.0, "1s to 168h"),
-}
 _SERVICE_PARTS = frozenset(
     (
         *("name", "vip", "port", "protocol", "forwarding", "affinity", "ring_size"),
@@ -73,25 +75,26 @@ def convert(root: Mapping, path: str, sha256: str) -> tuple[Draft, list[Diagnost
 class _Converter:
     def __init__(self, root: Mapping) -> None:
         self.root = root
-        self.defaults = _get_mapping(root, "defaults")
+        self.defaults = get_mapping(root, "defaults")
         self.problems: list[Diagnostic] = []
+        self.health = HealthReader(get_mapping(self.defaults, "health"), self.problems)
 
     def convert(self, path: str, sha256: str) -> Draft:
         services = tuple(self._convert_services())
-        name = _get_str(self.root, "name", DEFAULT_NAME)
+        name = get_str(self.root, "name", DEFAULT_NAME)
         config = Config(
             name=name,
             interfaces=tuple(str(item.value) for item in list_interfaces(self.root)),
-            xdp_mode=XdpMode(_get_str(self.root, "xdp_mode", "auto")),
-            hash_seed=_get_int(self.root, "hash_seed", derive_seed(name)),
+            xdp_mode=XdpMode(get_str(self.root, "xdp_mode", "auto")),
+            hash_seed=get_int(self.root, "hash_seed", derive_seed(name)),
             services=tuple(
                 sorted((s.service for s in services if s.is_whole), key=lambda s: s.name)
             ),
-            safety=_convert_safety(_get_mapping(self.root, "safety")),
-            reconcile=self._convert_reconcile(_get_mapping(self.root, "reconcile")),
-            limits=_convert_limits(_get_mapping(self.root, "limits")),
+            safety=_convert_safety(get_mapping(self.root, "safety")),
+            reconcile=self._convert_reconcile(get_mapping(self.root, "reconcile")),
+            limits=_convert_limits(get_mapping(self.root, "limits")),
             tunnel=self._convert_tunnel(),
-            answers_echo=_get_str(self.root, "icmp_echo", "answer") == "answer",
+            answers_echo=get_str(self.root, "icmp_echo", "answer") == "answer",
             path=path,
             sha256=sha256,
         )
@@ -100,7 +103,7 @@ class _Converter:
     def _convert_tunnel(self) -> Tunnel:
         base = Tunnel()
         sources = {}
-        for item in _list_items(self.root, "tunnel_source"):
+        for item in list_items(self.root, "tunnel_source"):
             try:
                 network = parse_source(str(item.value))
             except ValueError as error:
@@ -114,31 +117,31 @@ class _Converter:
             sources[f"source_ipv{network.version}"] = network
         return Tunnel(
             **sources,  # type: ignore[arg-type]  # each name has its family
-            gue_port=_get_int(self.root, "gue_port", base.gue_port),
-            gue_checksum=_get_bool(self.root, "gue_checksum", base.gue_checksum),
+            gue_port=get_int(self.root, "gue_port", base.gue_port),
+            gue_checksum=get_bool(self.root, "gue_checksum", base.gue_checksum),
         )
 
     def _convert_reconcile(self, node: Mapping) -> Reconcile:
         base = Reconcile()
         return Reconcile(
-            resync_s=self._get_duration(node, "resync", base.resync_s),
-            debounce_s=self._get_duration(node, "debounce", base.debounce_s),
-            heal=_get_bool(node, "heal", base.heal),
+            resync_s=self._read_duration(node, "resync", base.resync_s),
+            debounce_s=self._read_duration(node, "debounce", base.debounce_s),
+            heal=get_bool(node, "heal", base.heal),
         )
 
     def _convert_services(self) -> Iterator[ServiceDraft]:
-        self.drain_timeout_s = self._get_duration(
+        self.drain_timeout_s = self._read_duration(
             self.defaults, "drain_timeout", DEFAULT_DRAIN_TIMEOUT_S
         )
         for node, default_name in list_services(self.root):
             yield self._convert_service(node, default_name)
 
     def _convert_service(self, node: Mapping, default_name: str) -> ServiceDraft:
-        name = _get_str(node, "name", "") if node is not self.root else default_name
-        port = _get_int(node, "port", 0)
+        name = get_str(node, "name", "") if node is not self.root else default_name
+        port = get_int(node, "port", 0)
         backends = tuple(self._convert_backends(node, port))
         has_vip, vip = self._read_vip(node)
-        protocol = Protocol[_get_str(node, "protocol", "tcp").upper()]
+        protocol = Protocol[get_str(node, "protocol", "tcp").upper()]
         is_whole = bool(name and port and has_vip and not self._lacks_parts(node))
         service = Service(
             name=name,
@@ -146,14 +149,16 @@ class _Converter:
             port=port,
             protocol=protocol,
             forwarding=self._read_forwarding(node),
-            affinity=Affinity[_get_str(node, "affinity", "flow").upper()],
-            ring_size=_get_int(node, "ring_size", DEFAULT_RING_SIZE),
-            drain_timeout_s=self._get_duration(node, "drain_timeout", self.drain_timeout_s),
-            flow_tracking=FlowTracking[_get_str(node, "flow_tracking", "on_change").upper()],
-            flow_idle_timeout_s=self._get_duration(
+            affinity=Affinity[get_str(node, "affinity", "flow").upper()],
+            ring_size=get_int(node, "ring_size", DEFAULT_RING_SIZE),
+            drain_timeout_s=self._read_duration(node, "drain_timeout", self.drain_timeout_s),
+            flow_tracking=FlowTracking[get_str(node, "flow_tracking", "on_change").upper()],
+            flow_idle_timeout_s=self._read_duration(
                 node, "flow_idle_timeout", DEFAULT_FLOW_IDLE_TIMEOUT_S[protocol]
             ),
             backends=tuple(sorted((b.backend for b in backends), key=lambda b: b.name)),
+            health=self.health.read(get_mapping(node, "health"), protocol),
+            slow_start_s=self._read_duration(node, "slow_start", 0.0),
             source=node.place.source,
         )
         return ServiceDraft(service, node, backends, is_whole)
@@ -165,12 +170,12 @@ class _Converter:
         return inherits_nothing or not parts.isdisjoint(node.pruned)
 
     def _read_forwarding(self, node: Mapping) -> Forwarding:
-        inherited = _get_str(self.root, "forwarding", "nat")
-        return Forwarding[_get_str(node, "forwarding", inherited).upper()]
+        inherited = get_str(self.root, "forwarding", "nat")
+        return Forwarding[get_str(node, "forwarding", inherited).upper()]
 
     def _read_vip(self, node: Mapping) -> tuple[bool, IPAddress | None]:
         """Return whether the VIP can be read, and the VIP."""
-        text = _get_str(node, "vip", "")
+        text = get_str(node, "vip", "")
         if "vip" not in node.entries:
             return True, None
         try:
@@ -194,26 +199,43 @@ class _Converter:
         if address is None or fields.pruned:
             return None
         port = port or service_port
-        weight = _get_int(fields, "weight", _get_int(self.defaults, "weight", DEFAULT_WEIGHT))
-        state = BackendState[_get_str(fields, "state", "ready").upper()]
+        weight = get_int(fields, "weight", get_int(self.defaults, "weight", DEFAULT_WEIGHT))
+        state = BackendState[get_str(fields, "state", "ready").upper()]
+        health = get_mapping(fields, "health")
         return Backend(
-            name=_get_str(fields, "name", format_address_port(address, port)),
+            name=get_str(fields, "name", format_address_port(address, port)),
             address=address,
             port=port,
             weight=weight,
             state=BackendState.DRAIN if weight == 0 and state is BackendState.READY else state,
+            health_address=self._read_health_address(health),
+            health_port=get_int(health, "port", 0) or None,
             source=node.place.source,
         )
+
+    def _read_health_address(self, node: Mapping) -> IPAddress | None:
+        if "address" not in node.entries:
+            return None
+        text = get_str(node, "address", "")
+        try:
+            return parse_address(text)
+        except ValueError:
+            hint = _hint_at_address(text) or "write for example 10.1.0.11"
+            self._refuse_address(node.place_of("address"), text, hint)
+            return None
+
+    def _read_duration(self, node: Mapping, key: str, default_s: float) -> float:
+        return read_duration(node, key, default_s, self.problems)
 
     def _read_address(self, node: Node) -> tuple[IPAddress | None, int | None]:
         """Return address and port; the address is None when there is none to be read."""
         if not isinstance(node, Mapping):
             return self._parse_address_port(node)
-        text = _get_str(node, "address", "")
+        text = get_str(node, "address", "")
         if "address" not in node.entries:
             return None, None
         try:
-            return parse_address(text), _get_int(node, "port", 0) or None
+            return parse_address(text), get_int(node, "port", 0) or None
         except ValueError:
             hint = _hint_at_port(text) or _hint_at_address(text) or "write for example 10.0.0.11"
             self._refuse_address(node.place_of("address"), text, hint)
@@ -232,16 +254,6 @@ class _Converter:
         message = f"{quote(text)} is not an IP address"
         self.problems.append(diagnose(codes.NOT_AN_ADDRESS, place, message, hint))
 
-    def _get_duration(self, node: Mapping, key: str, default_s: float) -> float:
-        if key not in node.entries:
-            return default_s
-        duration_s = parse_duration(_get_str(node, key, ""))
-        lowest_s, highest_s, described = _DURATION_RANGES_S[key]
-        if not lowest_s <= duration_s <= highest_s:
-            message = f"{quote(key)} must be from {described}"
-            self.problems.append(diagnose(codes.DURATION_RANGE, node.place_of(key), message))
-        return duration_s
-
 
 def list_services(root: Mapping) -> Iterator[tuple[Mapping, str]]:
     """Yield each service's mapping and its name if it has none.
@@ -257,14 +269,7 @@ def list_services(root: Mapping) -> Iterator[tuple[Mapping, str]]:
 
 def list_interfaces(root: Mapping) -> list[Scalar]:
     """Return the interfaces that are named, as one or as a list."""
-    return _list_items(root, "interface")
-
-
-def _list_items(root: Mapping, key: str) -> list[Scalar]:
-    """The scalars under a key that takes one or a list; none where it is missing."""
-    node = root.get(key)
-    items = node.items if isinstance(node, Sequence) else [node]
-    return [item for item in items if isinstance(item, Scalar)]
+    return list_items(root, "interface")
 
 
 def _hint_at_port(text: str) -> str:
@@ -290,36 +295,17 @@ def _hint_at_address(text: str) -> str:
 def _convert_safety(node: Mapping) -> Safety:
     base = Safety()
     return Safety(
-        max_remove_percent=_get_int(node, "max_remove_percent", base.max_remove_percent),
-        min_backends=_get_int(node, "min_backends", base.min_backends),
+        max_remove_percent=get_int(node, "max_remove_percent", base.max_remove_percent),
+        min_backends=get_int(node, "min_backends", base.min_backends),
+        min_up_percent=get_int(node, "min_up_percent", base.min_up_percent),
     )
 
 
 def _convert_limits(node: Mapping) -> Limits:
     base = Limits()
     return Limits(
-        services=_get_int(node, "services", base.services),
-        backends=_get_int(node, "backends", base.backends),
-        ring_slots=_get_int(node, "ring_slots", base.ring_slots),
-        flows=_get_int(node, "flows", base.flows),
+        services=get_int(node, "services", base.services),
+        backends=get_int(node, "backends", base.backends),
+        ring_slots=get_int(node, "ring_slots", base.ring_slots),
+        flows=get_int(node, "flows", base.flows),
     )
-
-
-def _get_mapping(node: Mapping, key: str) -> Mapping:
-    value = node.get(key)
-    return value if isinstance(value, Mapping) else Mapping(node.place)
-
-
-def _get_str(node: Mapping, key: str, default: str) -> str:
-    value = node.get(key)
-    return value.value if isinstance(value, Scalar) and isinstance(value.value, str) else default
-
-
-def _get_int(node: Mapping, key: str, default: int) -> int:
-    value = node.get(key)
-    return value.value if isinstance(value, Scalar) and isinstance(value.value, int) else default
-
-
-def _get_bool(node: Mapping, key: str, default: bool) -> bool:
-    value = node.get(key)
-    return value.value if isinstance(value, Scalar) and isinstance(value.value, bool) else default

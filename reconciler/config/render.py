@@ -53,7 +53,10 @@ class Notes:
 
 
 def render_config(config: Config, notes: Notes | None = None) -> str:
-    """Return the text of a file that means this, but for `safety` and `reconcile`."""
+    """Return the text of a file that means this, but for what only concerns the controller.
+
+    That is `health`, `slow_start`, `safety` and `reconcile`.
+    """
     notes = notes or Notes()
     lines = [f"# {line}" for line in notes.head]
     lines += [*_render_top(config), "services:"]

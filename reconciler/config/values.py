@@ -11,6 +11,9 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _ADDRESS_PORT = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:]+)):(?P<port>[0-9]{1,5})")
 
+_BACKSLASH = re.compile(r"\\(?:x(?P<hex>[0-9A-Fa-f]{2})|(?P<letter>[rnt\\])|.?)", re.DOTALL)
+_ESCAPED = {"r": b"\r", "n": b"\n", "t": b"\t", "\\": b"\\"}
+
 
 def parse_duration(text: str) -> float:
     """Return the seconds that `500ms`, `2s`, `5m` or `1h` stand for.
@@ -70,3 +73,33 @@ def parse_source(text: str) -> IPv4Network | IPv6Network:
 def format_address_port(address: IPAddress, port: int) -> str:
     """Return `10.0.0.11:9000` or `[2001:db8::1]:53`: the name of a backend that has none."""
     return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def parse_status(text: str) -> tuple[int, int]:
+    """Return the first and the last status of `204` or `200-399`.
+
+    Raises:
+        ValueError: the last comes before the first.
+    """
+    first, _, last = text.partition("-")
+    if last and last < first:
+        raise ValueError(f"{text} holds no status: write {last}-{first}")
+    return int(first), int(last or first)
+
+
+def parse_escapes(text: str) -> bytes:
+    r"""Return the bytes of a text in UTF-8, where `\xff`, `\r`, `\n`, `\t` and `\\` stand for one.
+
+    Raises:
+        ValueError: a backslash stands before something else.
+    """
+    parts = []
+    end = 0
+    for match in _BACKSLASH.finditer(text):
+        byte = match["hex"]
+        if byte is None and match["letter"] is None:
+            raise ValueError(rf"{match[0]!r} is no escape: there are \xHH, \r, \n, \t and \\")
+        parts.append(text[end : match.start()].encode())
+        parts.append(bytes.fromhex(byte) if byte else _ESCAPED[match["letter"]])
+        end = match.end()
+    return b"".join((*parts, text[end:].encode()))

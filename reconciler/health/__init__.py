@@ -1,1 +1,1 @@
-"""Health: whether backends answer, and what follows from it."""
+"""Health: whether backends are up, asked from this machine, and what follows from it."""

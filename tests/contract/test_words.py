@@ -52,8 +52,10 @@ MEANT = {
     "sync": r"_?((wait|is)_)?in_sync",
     # Ask again what was remembered; draw again.
     "refresh": r"refresh(_nexthop)?|_REFRESH_S",
-    # See whether something holds, and say so.
-    "check": r"_?checks?(_\w+)?",
+    # See whether something holds, and say so; a health check.
+    "check": r"_?checks?(_\w+)?|Check",
+    # What a process is, to systemd and to others.
+    "alive": r"say_alive|_is_alive",
     # The kernel's: a device, as netlink says; a program on one, as BPF says; a path.
     "link": r"_?(\w+_)?links?(_fd|_info|_local)?|_SCOPE_LINK|_LINK|_Link(Opts|Info)",
 }

@@ -52,7 +52,7 @@ def export(tables: Tables, **more: object) -> str:
 def test_the_whole_text() -> None:
     assert export(apply(HEAD + WEB)) == (
         "# Instance edge, generation 1: what the kernel holds.\n"
-        "# It does not hold safety, reconcile and metrics: here they have their defaults.\n"
+        "# It does not hold health, safety, reconcile and metrics: here they have their defaults.\n"
         "name: edge\n"
         "interface: [eth1, eth0]\n"
         "limits: {ring_slots: 4096}\n"

@@ -104,7 +104,7 @@ def test_interface_that_the_schema_refuses(interface, code, column):
         (SHORT + "reconcile: {heal: n}\n", "write false"),
         (SHORT + "reconcile: {resync: 5}\n", "write 5s"),
         (SHORT + "reconcile: {resync: 5 s}\n", "write for example 500ms, 2s, 5m, 1h"),
-        (SHORT + "helath: {}\n", "did you mean 'health'? it belongs in a service"),
+        (SHORT + "helath: {}\n", "did you mean 'health'?"),
         (SHORT + "hash_seed: 1_000\n", "write 1000"),
         (SHORT + "hash_seed: 22:22\n", "it is one number; a backend's port goes behind"),
         (SHORT + "hash_seed: 80,443\n", "list a service for each"),
