@@ -13,7 +13,6 @@ from reconciler.maglev import MAX_WEIGHT
 from reconciler.model import DOWN_PERCENT, Backend, BackendState, Config, Service
 from reconciler.overrides import BackendName
 
-
 # A backend that starts slowly gets its weight in so many parts.
 RAMP_STEPS = 10
 
