@@ -41,7 +41,7 @@ MEANT = {
     # The kernel's: the way to an address.
     "route": r"routes?|\w*NO_ROUTE",
     # What a call returns.
-    "result": r"(?i:(print_)?results?)",
+    "result": r"(?i:((print|find)_)?results?)",
     # A number that says which form something has.
     "version": r"(?i:\w*abi_version|format_version|__version__|version|version_option)",
     # The words of a slot as they are.
@@ -53,7 +53,7 @@ MEANT = {
     # Ask again what was remembered; draw again.
     "refresh": r"refresh(_nexthop)?|_REFRESH_S",
     # See whether something holds, and say so; a health check.
-    "check": r"_?checks?(_\w+)?|Check",
+    "check": r"_?((list|make)_)?checks?(_\w+)?|Check(Failed|Impossible)?",
     # What a process is, to systemd and to others.
     "alive": r"say_alive|_is_alive",
     # The kernel's: a device, as netlink says; a program on one, as BPF says; a path.
@@ -69,6 +69,9 @@ FOREIGN = {
     "bpf_link_update",
     "BPF_FIB_LKUP_RET_FWD_DISABLED",
     "create_datagram_endpoint",  # asyncio
+    "current_task",  # asyncio
+    "is_alive",  # threading
+    "SSLWantReadError",  # ssl
     "IPRoute",  # pyroute2
     "mtu_result",  # struct bpf_fib_lookup
     "rc_context",  # matplotlib
