@@ -61,6 +61,7 @@ class Account:
         self._attached: dict[str, Attachment] = {}
         self._judgement = Judgement()
         self._shown_advice: tuple[Diagnostic, ...] = ()
+        self._shown_upkeep = ""
 
         self._remember()
 
@@ -94,6 +95,7 @@ class Account:
     def note(self, outcome: Outcome, took_s: float) -> None:
         """A pass has left things as it says, whatever becomes of the file."""
         self._take(outcome, took_s)
+        self._shown_upkeep = ""
         if outcome.writes:
             log_outcome(outcome)
         self._tell()
@@ -124,7 +126,9 @@ class Account:
 
     def fail_upkeep(self, error: Exception) -> None:
         """What a refused file should not have held up failed too."""
-        log_event(logging.ERROR, upkeep="failed", running=self._running(), reason=str(error))
+        if self._shown_upkeep != str(error):
+            self._shown_upkeep = str(error)
+            log_event(logging.ERROR, upkeep="failed", running=self._running(), reason=str(error))
 
     def _take_good(self, config: Config, outcome: Outcome, *, is_newest: bool) -> None:
         self.config = config

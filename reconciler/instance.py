@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -28,7 +29,7 @@ from reconciler.errors import (
 )
 from reconciler.health.effect import Judgement
 from reconciler.health.follower import HealthFollower
-from reconciler.lock import hold_lock
+from reconciler.lock import Hold, hold_lock
 from reconciler.log import log_event
 from reconciler.memory import Judge, Occupancy, needs_memory, needs_occupancy
 from reconciler.model import Config, XdpMode
@@ -95,6 +96,7 @@ class Instance:
         # Whether an interface may be gone where the program was: the controller goes on
         # with the others. Who makes a single pass is told.
         self.bears_absence = False
+        self._hold: Hold | None = None
         self._has_memory = True  # one that ran before may have left some
         self._environment: Environment | None = None  # as the last pass saw it
         self._modes: dict[str, XdpMode] = {}
@@ -107,6 +109,17 @@ class Instance:
             Locked: another controller is.
             NoPermission: the pins can't be made.
         """
+        self._make_folder()
+        with hold_lock(self.folder, timeout_s=timeout_s) as hold:
+            self._hold = hold
+            try:
+                yield
+            finally:
+                self.dataplane.close()
+                self._hold = None
+                self._forget_unused_folder()
+
+    def _make_folder(self) -> None:
         try:
             if not ensure_bpffs(self.root):
                 log_event(
@@ -121,16 +134,20 @@ class Instance:
             raise NoPermission(
                 f"cannot make {self.folder}: {error.strerror}", remedy="run as root"
             ) from error
-        with hold_lock(self.folder, timeout_s=timeout_s):
-            try:
-                yield
-            finally:
-                self.dataplane.close()
-                self._forget_unused_folder()
+
+    def _keep_hold(self) -> None:
+        """Make the folder again, and hold it, if somebody has removed it with all its pins."""
+        if self._hold is None or self._hold.is_there():
+            return
+        log_event(logging.ERROR, pins="gone", folder=str(self.folder), reason="made anew")
+        self.dataplane.close()
+        self._make_folder()
+        self._hold.renew()
 
     def _forget_unused_folder(self) -> None:
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        with contextlib.suppress(FileNotFoundError):  # somebody else has removed it
+            if not any(self.folder.iterdir()):
+                self.folder.rmdir()
 
     def exists(self) -> bool:
         """Whether the instance has been applied and not been detached."""
@@ -254,6 +271,7 @@ class Instance:
             Degraded: it failed, and so did putting things back.
             Unavailable: an interface is missing, or pinned maps don't fit.
         """
+        self._keep_hold()
         proposal = self.propose(config)
         if review:
             review(proposal)

@@ -18,21 +18,56 @@ from reconciler.errors import Locked
 _POLL_S = 0.1
 
 
+class Hold:
+    """A folder that is held: made by `hold_lock`."""
+
+    def __init__(self, folder: Path, timeout_s: float) -> None:
+        self._folder = folder
+        self._fd = _lock_folder(folder, timeout_s)
+
+    def is_there(self) -> bool:
+        """Whether the folder is still the one that is held, and not one made since."""
+        return _is_still_there(self._fd, self._folder)
+
+    def renew(self) -> None:
+        """Hold the folder that stands in the place of the one that was removed.
+
+        Raises:
+            Locked: another process was faster.
+        """
+        fd = _lock_folder(self._folder, 0.0)
+        os.close(self._fd)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go."""
+        os.close(self._fd)
+
+
 @contextmanager
-def hold_lock(folder: Path, *, timeout_s: float = 0.0) -> Iterator[None]:
+def hold_lock(folder: Path, *, timeout_s: float = 0.0) -> Iterator[Hold]:
     """Hold the instance while the block runs, waiting at most `timeout_s` for it.
 
     Raises:
         Locked: another process holds it; the message says which, and since when.
     """
+    hold = Hold(folder, timeout_s)
+    try:
+        yield hold
+    finally:
+        hold.release()
+
+
+def _lock_folder(folder: Path, timeout_s: float) -> int:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         _acquire(fd, folder, timeout_s)
         if not _is_still_there(fd, folder):
             raise Locked(f"{folder.name} was taken down meanwhile", remedy="run it again")
-        yield
-    finally:
+    except BaseException:
         os.close(fd)
+        raise
+    return fd
 
 
 def _is_still_there(fd: int, folder: Path) -> bool:

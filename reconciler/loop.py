@@ -7,29 +7,54 @@ result.
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import queue
 import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
 from reconciler.account import Account
 from reconciler.config_file import Files, Loaded, parse_files, read_files
 from reconciler.errors import NoInput, XdplbError
+from reconciler.health.checker import Checker
 from reconciler.instance import Instance, Outcome
 from reconciler.interface_watch import InterfaceWatch
 from reconciler.log import log_event
 from reconciler.model import Config
 from reconciler.notify import Notifier
-from reconciler.overrides import Overrides
+from reconciler.overrides import Overrides, apply_overrides
 from reconciler.watch import POLL_S, FileWatch, Sources, Stamp, measure_age_s
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
 # An interface that comes up says so in several messages, and others' do too.
 _INTERFACE_REST_S = 0.1
+
+
+class Wake:
+    """Ends a wait, from another thread or from a signal handler in the midst of the wait.
+
+    A `threading.Event` has a lock that a signal handler would wait for in vain, since the
+    thread that it interrupts holds it; a `SimpleQueue` is made for that.
+    """
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def set(self) -> None:
+        """End the wait under way, or the next one."""
+        if self._calls.empty():
+            self._calls.put(None)
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when somebody has called, or after so long."""
+        with contextlib.suppress(queue.Empty):
+            self._calls.get(timeout=timeout_s)
+        while not self._calls.empty():
+            self._calls.get()
 
 
 class Loop:
@@ -66,10 +91,12 @@ class Loop:
         self._overrides: Overrides = ()  # those that the last good pass put on
         self._file_sha256: str | None = first.config.sha256  # None: not looked at
         self._stamp: Stamp = {}
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._stopping = False
         self._look_at_file = self._is_forced = False
         self._look_around_at: float | None = None
+        self._checker: Checker | None = None
+        self._followed: tuple[Config, Overrides] | None = None  # by the checker
         self._retry_s = 0.0
         self._next_pass = 0.0
         self._shown_drift = ""
@@ -119,21 +146,27 @@ class Loop:
         Raises:
             XdplbError: the first pass failed. Later failures are logged and tried again.
         """
-        watch = FileWatch(self.sources, self._wake.set)
-        override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
-        interface_watch = InterfaceWatch(self.look_around)
-        self._stamp = self.sources.read_stamp()
-        self._start()
-        self._look_at_file = True  # it may have changed before it was watched
-        try:
+        with ExitStack() as ends:
+            watch = FileWatch(self.sources, self._wake.set)
+            ends.callback(watch.stop)
+            override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
+            ends.callback(override_watch.stop)
+            ends.callback(InterfaceWatch(self.look_around).stop)
+            self._checker = Checker(self._wake.set)
+            ends.callback(self._checker.close)
+            self._stamp = self.sources.read_stamp()
+            self._start_checks(self._checker)
+            self._start()
+            ends.callback(self.notifier.say_stopping)
+            self._look_at_file = True  # it may have changed before it was watched
             while not self._stopping:
                 override_watch.refresh()
                 self._turn(watch)
-        finally:
-            self.notifier.say_stopping()
-            watch.stop()
-            override_watch.stop()
-            interface_watch.stop()
+
+    def _start_checks(self, checker: Checker) -> None:
+        """Check the backends; until a check says otherwise they are as they were last."""
+        self.instance.health.read = checker.read
+        checker.follow(self.config, {})
 
     def _start(self) -> None:
         """Make the first pass; from then on interfaces may come and go."""
@@ -156,7 +189,6 @@ class Loop:
             self._pass_good()
         if not self._stopping:
             self._wake.wait(self._choose_wait_s())
-        self._wake.clear()
 
     def _has_reason(self, now: float) -> bool:
         """Whether something beside the file asks for a pass."""
@@ -164,16 +196,19 @@ class Loop:
             self._look_around_at = None
             if self.instance.have_interfaces_changed(self.config):
                 return True
-        return self.instance.overrides.have_changed(time.time())
+        now = time.time()
+        return self.instance.overrides.have_changed(now) or self.instance.health.have_changed(now)
 
     def _choose_wait_s(self) -> float:
-        now = time.monotonic()
+        now, at = time.monotonic(), time.time()
         until_pass = max(self._next_pass - now, 0.0)
         waiting_for_writer = self._look_at_file and not self._stopping
         poll_s = min(POLL_S, self._debounce_left_s()) if waiting_for_writer else POLL_S
         if self._look_around_at is not None:
             poll_s = min(poll_s, max(self._look_around_at - now, 0.0))
-        return min(poll_s, until_pass, self.instance.overrides.measure_rest_s(time.time()))
+        instance = self.instance
+        rest_s = min(instance.overrides.measure_rest_s(at), instance.health.measure_rest_s(at))
+        return min(poll_s, until_pass, rest_s)
 
     def _debounce_left_s(self) -> float:
         left = self.config.reconcile.debounce_s - measure_age_s(self._stamp)
@@ -230,7 +265,8 @@ class Loop:
         return config
 
     def _reject(self, error: XdplbError, sha256: str) -> None:
-        if sha256 == self._file_sha256:
+        told = self.account.attempt
+        if sha256 == self._file_sha256 and told and told.message == str(error):
             return
         self._file_sha256 = sha256
         self._wanted = self.config
@@ -276,10 +312,18 @@ class Loop:
     def _finish(self, config: Config, outcome: Outcome, took_s: float) -> None:
         self.config = config
         self._overrides = outcome.proposal.overrides
+        self._follow_checks()
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
         is_newest = self._file_sha256 == config.sha256
         self.account.finish(config, outcome, is_newest=is_newest, took_s=took_s)
+
+    def _follow_checks(self) -> None:
+        """Check the backends of what is in force, but for those in maint."""
+        in_force = self.config, self._overrides
+        if self._checker and self._followed != in_force:
+            self._followed = in_force
+            self._checker.follow(apply_overrides(*in_force), {})
 
     def _fail(self, config: Config, error: XdplbError, took_s: float) -> None:
         """Keep the last good configuration in force, and try again later and later."""

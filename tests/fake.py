@@ -77,6 +77,7 @@ class FakeInstance(Instance):
         self.overrides = OverrideFollower(OverrideStore(name, self.root))
         self.health = HealthFollower(dict)
         self._has_memory = True
+        self._hold = None
         self.config: Config | None = None
 
     @contextmanager

@@ -20,11 +20,13 @@ from reconciler.account import describe_outcome
 from reconciler.config_file import load
 from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Unavailable, XdplbError
+from reconciler.health.follower import HealthFollower
+from reconciler.health.standing import Standing
 from reconciler.instance import Outcome
 from reconciler.loop import Loop
 from reconciler.model import BackendState, Config
 from reconciler.override_store import OverrideFollower, OverrideStore
-from reconciler.overrides import Override, put_override
+from reconciler.overrides import BackendName, Override, apply_overrides, put_override
 from reconciler.plan import step
 from reconciler.proposal import Proposal, propose
 from reconciler.status import ControllerStatus
@@ -45,6 +47,8 @@ class FakeInstance:
 
     def __init__(self, store: OverrideStore, clock: Clock) -> None:
         self.overrides, self.clock = OverrideFollower(store), clock
+        self.standings: dict[BackendName, Standing] = {}
+        self.health = HealthFollower(lambda: self.standings)
         self.tables: Tables = make_empty_tables(65_537)
         self.errors: list[XdplbError | None] = []
         self.passes: list[str] = []
@@ -62,7 +66,13 @@ class FakeInstance:
     def propose(self, config: Config) -> Proposal:
         overrides = self.overrides.take(self.clock.now_s)
         machine = imagine_environment(config)
-        return propose(config, machine, self.tables, now_ns=1, overrides=overrides)
+        judgement = self.health.take(apply_overrides(config, overrides), self.clock.now_s)
+        return propose(
+            *(config, machine, self.tables),
+            now_ns=1,
+            overrides=overrides,
+            judgement=judgement,
+        )
 
     def reconcile(self, config: Config, *, allow_large_change: bool = False) -> Outcome:
         self.passes.append(config.sha256)
