@@ -190,7 +190,16 @@ class _Job:
 
     @property
     def interval_s(self) -> float:
-        return self.check.health.interval_s
+        """Shorter while a backend that is up fails.
+
+        So the last of `fall` checks ends within `fall` intervals, if it runs into its
+        timeout too, which has to fit into the interval as often as there are checks left.
+        """
+        health, standing = self.check.health, self.standing
+        if standing is None or not standing.is_up or not standing.streak:
+            return health.interval_s
+        saved_s = health.timeout_s / max(health.fall - 1, 1)
+        return max(health.interval_s - saved_s, health.timeout_s)
 
     async def run(self) -> None:
         try:

@@ -23,7 +23,7 @@ class Judgement:
 
     `withheld` says of backends how many percent of their weight are withheld, if any;
     `panics` are the services where too few are up, so that nothing is withheld there.
-    `down` are all that are, there too, of the `checked` that are checked. `next_step` is
+    `down` are all that are, there too, of the `checked` that are to be checked. `next_step` is
     when a backend that starts slowly gets its next part, if one does.
     """
 
@@ -64,7 +64,7 @@ def judge_services(
         withheld,
         frozenset(panics),
         frozenset(name for name, standing in found if not standing.is_up),
-        len(found),
+        sum(len(service.backends) for service in checked),
         min(steps, default=None),
     )
 
