@@ -13,7 +13,7 @@ from reconciler.config.nodes import Mapping, Node, Place, Sequence, diagnose
 from reconciler.diagnostics import Diagnostic, quote
 
 # `service.` stands for any service.
-LATER = frozenset(("defaults.health", "service.health", "safety.min_up_percent", "metrics"))
+LATER = frozenset(("defaults.health", "service.health", "safety.min_up_percent"))
 
 
 def refuse_later_features(root: Mapping) -> Iterator[Diagnostic]:

@@ -53,7 +53,7 @@ class Notes:
 
 
 def render_config(config: Config, notes: Notes | None = None) -> str:
-    """Return the text of a file that means this, but for `safety` and `reconcile`."""
+    """Return the text of a file that means this, but for `safety`, `reconcile` and `metrics`."""
     notes = notes or Notes()
     lines = [f"# {line}" for line in notes.head]
     lines += [*_render_top(config), "services:"]

@@ -1,4 +1,4 @@
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from reconciler.model import (
     FlowTracking,
     Forwarding,
     Limits,
+    Metrics,
     Protocol,
     Reconcile,
     Safety,
@@ -295,13 +296,34 @@ def test_hint_at_address(text, part):
         ("gue_port: 0", codes.OUT_OF_RANGE, 11),
         ("defaults: {health: {}}", codes.NOT_SUPPORTED_YET, 12),
         ("safety: {min_up_percent: 50}", codes.NOT_SUPPORTED_YET, 10),
-        ("metrics: {listen: '127.0.0.1:9464'}", codes.NOT_SUPPORTED_YET, 1),
-        ("metrics: {}", codes.NOT_SUPPORTED_YET, 1),
+        ("metrics: {listen: '127.0.0.1:0'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: '127.0.0.1:70000'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: 'localhost:9464'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: '::1:9464'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: 127.0.0.1}", codes.MALFORMED, 19),
+        ("metrics: {listen: no}", codes.MALFORMED, 19),
+        ("metrics: {listen: 9464}", codes.WRONG_TYPE, 19),
+        ("metrics: {port: 9464}", codes.UNKNOWN_KEY, 11),
     ],
 )
 def test_lines_that_mean_nothing(line, code, column):
     found = [(c, col if row == 6 else None) for c, row, col in places(f"{SHORT}{line}\n")]
     assert (code, column) in found
+
+
+@pytest.mark.parametrize(
+    ("line", "metrics"),
+    [
+        ("", Metrics(ip_address("127.0.0.1"), 9464, is_named=False)),
+        ("metrics: {}", Metrics()),
+        ("metrics: {listen: off}", Metrics(None, is_named=True)),
+        ("metrics: {listen: '127.0.0.1:9464'}", Metrics(is_named=True)),
+        ("metrics: {listen: 0.0.0.0:80}", Metrics(ip_address("0.0.0.0"), 80, is_named=True)),
+        ("metrics: {listen: '[::1]:9465'}", Metrics(ip_address("::1"), 9465, is_named=True)),
+    ],
+)
+def test_where_metrics_are_served(line, metrics):
+    assert read(f"{SHORT}{line}\n").metrics == metrics
 
 
 def test_hint_names_the_next_prime():
@@ -498,7 +520,7 @@ def test_every_problem_is_found_at_once_in_the_order_of_the_file():
         "    port: '80'\n"
         "    backends: [10.0.0.1, 10.0.0.1, {adress: 10.0.0.2}]\n"
         "  - {name: dns, port: 53, backends: [224.0.0.1], ring_size: 256}\n"
-        "metrics: {}\n"
+        "defaults: {health: {}}\n"
     )
     assert places(text) == [
         (codes.DUPLICATE_INTERFACE, 1, 19),
@@ -509,7 +531,7 @@ def test_every_problem_is_found_at_once_in_the_order_of_the_file():
         (codes.UNKNOWN_KEY, 8, 37),
         (codes.UNUSABLE_ADDRESS, 9, 38),
         (codes.RING_NOT_PRIME, 9, 61),
-        (codes.NOT_SUPPORTED_YET, 10, 1),
+        (codes.NOT_SUPPORTED_YET, 10, 12),
     ]
 
 
