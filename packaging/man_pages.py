@@ -23,7 +23,6 @@ import click  # noqa: E402  (the checkout's own package comes first)
 
 from reconciler import __version__  # noqa: E402
 from reconciler.cli.main import VERBS, xdplb  # noqa: E402
-from reconciler.config.later import LATER  # noqa: E402
 from reconciler.config.schema import load_schema  # noqa: E402
 
 ENVIRONMENT = (
@@ -194,10 +193,7 @@ def render_section(title: str, place: str, part: dict[str, Any]) -> Iterator[str
             yield from paragraphs(part["description"])
     for name, field in list_fields(part):
         required = name in part.get("required", ())
-        path = f"{place}.{name}" if place else name
         notes = [*(["required"] if required else []), *list_notes(field)]
-        if any(path == later or path.startswith(f"{later}.") for later in LATER):
-            notes.append("not supported yet")
         yield from definition(name, field["description"], f" ({'; '.join(notes)})" if notes else "")
 
 

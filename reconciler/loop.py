@@ -155,7 +155,7 @@ class Loop:
             self._checker = Checker(self._wake.set)
             ends.callback(self._checker.close)
             self._stamp = self.sources.read_stamp()
-            self._start_checks(self._checker)
+            self._start_health(self._checker)
             self._start()
             ends.callback(self.notifier.say_stopping)
             self._look_at_file = True  # it may have changed before it was watched
@@ -163,7 +163,7 @@ class Loop:
                 override_watch.refresh()
                 self._turn(watch)
 
-    def _start_checks(self, checker: Checker) -> None:
+    def _start_health(self, checker: Checker) -> None:
         """Check the backends; until a check says otherwise they are as they were last."""
         self.instance.health.read = checker.read
         checker.follow(self.config, {})
@@ -312,13 +312,13 @@ class Loop:
     def _finish(self, config: Config, outcome: Outcome, took_s: float) -> None:
         self.config = config
         self._overrides = outcome.proposal.overrides
-        self._follow_checks()
+        self._follow_health()
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
         is_newest = self._file_sha256 == config.sha256
         self.account.finish(config, outcome, is_newest=is_newest, took_s=took_s)
 
-    def _follow_checks(self) -> None:
+    def _follow_health(self) -> None:
         """Check the backends of what is in force, but for those in maint."""
         in_force = self.config, self._overrides
         if self._checker and self._followed != in_force:

@@ -17,6 +17,7 @@ IPAddress: TypeAlias = IPv4Address | IPv6Address
 DEFAULT_NAME = "default"
 DEFAULT_RING_SIZE = 65_537
 DOWN_PERCENT = 100
+_LOCALHOST = IPv4Address("127.0.0.1")
 
 
 class Protocol(enum.IntEnum):
@@ -206,6 +207,18 @@ class Reconcile:
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics:
+    """Where metrics and the status page are served; nowhere if `address` is None.
+
+    `is_named` says that the file names the place, so that it matters when it is taken.
+    """
+
+    address: IPAddress | None = _LOCALHOST
+    port: int = 9464
+    is_named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tunnel:
     """How ipip and gue make their outer header.
 
@@ -248,6 +261,7 @@ class Config:
     reconcile: Reconcile = Reconcile()
     limits: Limits = Limits()
     tunnel: Tunnel = Tunnel()
+    metrics: Metrics = Metrics()
     answers_echo: bool = True
     path: str = field(default="", compare=False)
     sha256: str = field(default="", compare=False)
@@ -257,7 +271,7 @@ def digest_meaning(config: Config) -> str:
     """Return the SHA-256, in hex, of what a configuration asks of the tables.
 
     Layout, comments and order take no part in it, nor what only concerns the
-    controller: health, slow start, safety, reconcile, limits.
+    controller: health, slow start, safety, reconcile, metrics, limits.
     """
     services = [
         replace(service, source=None, backends=(), health=None, slow_start_s=0.0)

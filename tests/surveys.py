@@ -11,7 +11,18 @@ from reconciler import abi
 from reconciler.config import parse
 from reconciler.desired import compile_tables
 from reconciler.environment import imagine_environment
-from reconciler.survey import Fill, Findings, Survey, compose_survey, measure_fills
+from reconciler.model import BackendState
+from reconciler.overrides import Override
+from reconciler.status import Attempt, ControllerStatus
+from reconciler.survey import (
+    Controller,
+    Fill,
+    Findings,
+    Health,
+    Survey,
+    compose_survey,
+    measure_fills,
+)
 from reconciler.tables import Tables, make_empty_tables
 
 TEXT = """
@@ -88,3 +99,25 @@ def make_findings(text: str = TEXT, tables: Tables | None = None, **changes: Any
 def make_survey(text: str = TEXT, **changes: Any) -> Survey:
     """The survey of such findings."""
     return compose_survey(make_findings(text, **changes))
+
+
+def make_told_survey(**changes: Any) -> Survey:
+    """A survey of everything that may be told: a controller, health, an override, a panic."""
+    good = Attempt("applied", AT - 3600, "ab" * 32)
+    bad = Attempt("rejected", AT - 42, "cd" * 32, "lb.yaml is not valid: 1 error")
+    conditions = (
+        ToldCondition("Ready"),
+        ToldCondition("Synced", False, "Drifted", "heal is off"),
+    )
+    standings = {
+        ("web", "a"): FoundStanding(True),
+        ("web", "b"): FoundStanding(False, detail="connection refused"),
+    }
+    override = Override("web", "c", BackendState.DRAIN, "alice", "new kernel", AT - 60, AT + 1800)
+    account = ControllerStatus(4242, "/etc/xdplb/lb.yaml", bad, good)
+    told = {
+        "controller": Controller(4242, account, conditions),
+        "health": Health(standings, frozenset({"web"})),
+        "overrides": (override,),
+    }
+    return make_survey(**{**told, **changes})

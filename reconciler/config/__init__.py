@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import ClassVar
 
 from reconciler.config import codes, nodes
@@ -20,7 +20,6 @@ from reconciler.config.checks import check_meaning
 from reconciler.config.convert import convert
 from reconciler.config.document import Document, digest_documents, read_document
 from reconciler.config.include import add_services, check_any_service, take_services
-from reconciler.config.later import refuse_later_features
 from reconciler.config.schema import check_included_schema, check_schema
 from reconciler.config.schema_messages import Finding
 from reconciler.config.yaml12 import MAX_PROBLEMS
@@ -105,7 +104,7 @@ def _judge(
         return None, found
     sha256 = digest_documents([document, *included])
     draft, unreadable = convert(root, document.path, sha256)
-    meaning = _stop_at_limit(chain(refuse_later_features(root), check_meaning(draft)))
+    meaning = _stop_at_limit(check_meaning(draft))
     return draft.config, [*found, *unreadable, *meaning]
 
 

@@ -40,6 +40,7 @@ from reconciler.model import (
     Forwarding,
     IPAddress,
     Limits,
+    Metrics,
     Protocol,
     Reconcile,
     Safety,
@@ -94,6 +95,7 @@ class _Converter:
             reconcile=self._convert_reconcile(get_mapping(self.root, "reconcile")),
             limits=_convert_limits(get_mapping(self.root, "limits")),
             tunnel=self._convert_tunnel(),
+            metrics=self._convert_metrics(get_mapping(self.root, "metrics")),
             answers_echo=get_str(self.root, "icmp_echo", "answer") == "answer",
             path=path,
             sha256=sha256,
@@ -120,6 +122,24 @@ class _Converter:
             gue_port=get_int(self.root, "gue_port", base.gue_port),
             gue_checksum=get_bool(self.root, "gue_checksum", base.gue_checksum),
         )
+
+    def _convert_metrics(self, node: Mapping) -> Metrics:
+        text = get_str(node, "listen", "")
+        if "listen" not in node.entries or "listen" in node.pruned:
+            return Metrics()
+        if text == "off":
+            return Metrics(address=None, is_named=True)
+        try:
+            address, port = parse_address_port(text)
+        except ValueError:
+            address, port = None, None
+        if address is None or port is None:  # of IPv6 without brackets, the port is a part
+            message = f"{quote(text)} is not an address and a port"
+            hint = _hint_at_address(text) or "write for example 127.0.0.1:9464 or '[::1]:9464'"
+            place = node.place_of("listen")
+            self.problems.append(diagnose(codes.NOT_AN_ADDRESS, place, message, hint))
+            return Metrics()
+        return Metrics(address, port, is_named=True)
 
     def _convert_reconcile(self, node: Mapping) -> Reconcile:
         base = Reconcile()

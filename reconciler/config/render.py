@@ -55,7 +55,7 @@ class Notes:
 def render_config(config: Config, notes: Notes | None = None) -> str:
     """Return the text of a file that means this, but for what only concerns the controller.
 
-    That is `health`, `slow_start`, `safety` and `reconcile`.
+    That is `health`, `slow_start`, `safety`, `reconcile` and `metrics`.
     """
     notes = notes or Notes()
     lines = [f"# {line}" for line in notes.head]

@@ -1,9 +1,9 @@
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
 import pytest
 
-from reconciler.config import ConfigInvalid, codes, later, parse
+from reconciler.config import ConfigInvalid, codes, parse
 from reconciler.config.text import MAX_BYTES
 from reconciler.config_file import load
 from reconciler.model import (
@@ -12,6 +12,7 @@ from reconciler.model import (
     FlowTracking,
     Forwarding,
     Limits,
+    Metrics,
     Protocol,
     Reconcile,
     Safety,
@@ -23,12 +24,6 @@ from reconciler.model import (
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORT = "interface: eth0\nport: 8080\nbackends:\n  - 10.0.0.11\n  - 10.0.0.12\n"
-
-
-@pytest.fixture
-def everything(monkeypatch):
-    """Open the features of later releases."""
-    monkeypatch.setattr(later, "LATER", frozenset())
 
 
 def read(text):
@@ -124,7 +119,7 @@ def test_sources_are_places_in_the_file():
     assert [b.source.column for b in service.backends] == [39, 49]
 
 
-def test_later_features_are_converted_already(everything):
+def test_families_may_differ_behind_a_tunnel():
     config = read(
         "interface: e\nforwarding: gue\nservices:\n"
         "  - {name: a, vip: '2001:db8::53', port: 53, backends: ['2001:db8::1', 10.0.0.1,\n"
@@ -294,13 +289,34 @@ def test_hint_at_address(text, part):
         ("icmp_echo: maybe", codes.UNKNOWN_VALUE, 12),
         ("gue_port: 0", codes.OUT_OF_RANGE, 11),
         ("safety: {min_up_percent: 101}", codes.OUT_OF_RANGE, 26),
-        ("metrics: {listen: '127.0.0.1:9464'}", codes.NOT_SUPPORTED_YET, 1),
-        ("metrics: {}", codes.NOT_SUPPORTED_YET, 1),
+        ("metrics: {listen: '127.0.0.1:0'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: '127.0.0.1:70000'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: 'localhost:9464'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: '::1:9464'}", codes.NOT_AN_ADDRESS, 19),
+        ("metrics: {listen: 127.0.0.1}", codes.MALFORMED, 19),
+        ("metrics: {listen: no}", codes.MALFORMED, 19),
+        ("metrics: {listen: 9464}", codes.WRONG_TYPE, 19),
+        ("metrics: {port: 9464}", codes.UNKNOWN_KEY, 11),
     ],
 )
 def test_lines_that_mean_nothing(line, code, column):
     found = [(c, col if row == 6 else None) for c, row, col in places(f"{SHORT}{line}\n")]
     assert (code, column) in found
+
+
+@pytest.mark.parametrize(
+    ("line", "metrics"),
+    [
+        ("", Metrics(ip_address("127.0.0.1"), 9464, is_named=False)),
+        ("metrics: {}", Metrics()),
+        ("metrics: {listen: off}", Metrics(None, is_named=True)),
+        ("metrics: {listen: '127.0.0.1:9464'}", Metrics(is_named=True)),
+        ("metrics: {listen: 0.0.0.0:80}", Metrics(ip_address("0.0.0.0"), 80, is_named=True)),
+        ("metrics: {listen: '[::1]:9465'}", Metrics(ip_address("::1"), 9465, is_named=True)),
+    ],
+)
+def test_where_metrics_are_served(line, metrics):
+    assert read(f"{SHORT}{line}\n").metrics == metrics
 
 
 def test_hint_names_the_next_prime():
@@ -379,14 +395,14 @@ def test_there_is_room_for_as_many_backends_as_the_limit_says():
 
 
 @pytest.mark.parametrize("mode", ["l2dsr", "ipip", "gue"])
-def test_only_nat_may_rewrite_the_port(everything, mode):
+def test_only_nat_may_rewrite_the_port(mode):
     (found,) = find(SHORT.replace("10.0.0.12", "10.0.0.12:80") + f"forwarding: {mode}\n")
     assert (found.code, found.source.line) == (codes.BACKEND_PORT, 5)
     assert "only 'nat' may rewrite the port" in found.message
 
 
 @pytest.mark.parametrize(("mode", "count"), [("nat", 1), ("ipip", 0), ("gue", 0)])
-def test_only_tunnels_may_mix_families(everything, mode, count):
+def test_only_tunnels_may_mix_families(mode, count):
     text = f"interface: e\nport: 1\nvip: 192.0.2.1\nforwarding: {mode}\nbackends: ['2001:db8::1']\n"
     assert len(places(text)) == count
 
@@ -403,12 +419,12 @@ def test_tunnels_are_made_as_the_file_says():
     assert not config.answers_echo
 
 
-def test_own_addresses_are_of_one_family(everything):
+def test_own_addresses_are_of_one_family():
     text = "interface: e\nport: 1\nforwarding: gue\nbackends: [10.0.0.1, '2001:db8::1']\n"
     assert places(text) == [(codes.MIXED_FAMILIES, 4, 22)]
 
 
-def test_own_addresses_of_two_families_do_not_collide(everything):
+def test_own_addresses_of_two_families_do_not_collide():
     text = make_services(
         "{name: a, port: 1, backends: [10.0.0.1]}", "{name: b, port: 1, backends: ['2001:db8::1']}"
     )
@@ -416,7 +432,7 @@ def test_own_addresses_of_two_families_do_not_collide(everything):
 
 
 @pytest.mark.parametrize("address", ["::", "ff02::1", "fe80::1", "::ffff:10.0.0.1"])
-def test_unusable_ipv6_addresses(everything, address):
+def test_unusable_ipv6_addresses(address):
     assert places(f"interface: e\nport: 1\nbackends: ['{address}']\n") == [
         (codes.UNUSABLE_ADDRESS, 3, 12)
     ]
@@ -493,7 +509,7 @@ def test_every_problem_is_found_at_once_in_the_order_of_the_file():
         "    port: '80'\n"
         "    backends: [10.0.0.1, 10.0.0.1, {adress: 10.0.0.2}]\n"
         "  - {name: dns, port: 53, backends: [224.0.0.1], ring_size: 256}\n"
-        "metrics: {}\n"
+        "defaults: {health: {type: tcp, path: /}}\n"
     )
     assert places(text) == [
         (codes.DUPLICATE_INTERFACE, 1, 19),
@@ -504,7 +520,7 @@ def test_every_problem_is_found_at_once_in_the_order_of_the_file():
         (codes.UNKNOWN_KEY, 8, 37),
         (codes.UNUSABLE_ADDRESS, 9, 38),
         (codes.RING_NOT_PRIME, 9, 61),
-        (codes.NOT_SUPPORTED_YET, 10, 1),
+        (codes.HEALTH_FIELD, 10, 32),
     ]
 
 

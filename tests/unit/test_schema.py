@@ -5,7 +5,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from reconciler.assets import find_asset
-from reconciler.config import codes, later
+from reconciler.config import codes
 from reconciler.config.convert import DEFAULT_DRAIN_TIMEOUT_S, DEFAULT_WEIGHT
 from reconciler.config.schema import load_schema
 from reconciler.config.values import parse_duration
@@ -85,14 +85,6 @@ def test_enums_of_mode_and_state_are_the_models(schema):
     states = schema["$defs"]["backend"]["properties"]["state"]["enum"]
     assert states == [member.name.lower() for member in BackendState]
     assert schema["properties"]["xdp_mode"]["enum"] == [member.value for member in XdpMode]
-
-
-def test_features_of_later_releases_are_in_the_schema(schema):
-    homes = {"service": schema["$defs"]["service"], "backend": schema["$defs"]["backend"]}
-    for path in later.LATER:
-        section, _, key = path.rpartition(".")
-        home = homes.get(section) or schema["properties"].get(section) or schema
-        assert key in home["properties"], path
 
 
 def test_codes_are_used_once_and_well_formed():
