@@ -20,9 +20,9 @@ from reconciler.overrides import BackendName, list_backends
 
 log = logging.getLogger("xdplb")
 
-# Sockets that are open at once. Checks that wait for silent backends fill them first:
-# 2,048 of those at the usual interval and timeout.
-MAX_OPEN = 1024
+# Sockets that are open at once. Checks that wait for silent backends fill them: each such
+# backend needs one for `timeout` of every `interval`, the usual half of the time.
+MAX_OPEN = 4096
 _COMPLAIN_EVERY_S = 60.0
 
 
