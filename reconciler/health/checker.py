@@ -14,15 +14,21 @@ from reconciler.health.ask import Ask, find_result, prepare_asks
 from reconciler.health.checks import Check, list_checks
 from reconciler.health.failure import CheckImpossible
 from reconciler.health.rota import Rota
-from reconciler.health.standing import Result, Standing, judge, resume
+from reconciler.health.standing import (
+    Result,
+    Standing,
+    choose_interval_s,
+    judge,
+    resume,
+)
 from reconciler.model import Config
 from reconciler.overrides import BackendName, list_backends
 
 log = logging.getLogger("xdplb")
 
-# Sockets that are open at once. Checks that wait for silent backends fill them first:
-# 2,048 of those at the usual interval and timeout.
-MAX_OPEN = 1024
+# Sockets that are open at once. Checks that wait for silent backends fill them: each such
+# backend needs one for `timeout` of every `interval`, the usual half of the time.
+MAX_OPEN = 4096
 _COMPLAIN_EVERY_S = 60.0
 
 
@@ -190,16 +196,7 @@ class _Job:
 
     @property
     def interval_s(self) -> float:
-        """Shorter while a backend that is up fails.
-
-        So the last of `fall` checks ends within `fall` intervals, if it runs into its
-        timeout too, which has to fit into the interval as often as there are checks left.
-        """
-        health, standing = self.check.health, self.standing
-        if standing is None or not standing.is_up or not standing.streak:
-            return health.interval_s
-        saved_s = health.timeout_s / max(health.fall - 1, 1)
-        return max(health.interval_s - saved_s, health.timeout_s)
+        return choose_interval_s(self.standing, self.check.health)
 
     async def run(self) -> None:
         try:

@@ -22,6 +22,9 @@ _FIRST_WITHIN_S = 1.0
 _SHORTEST_PART = 0.9
 # The second run comes early by another chance, which spreads jobs that began together.
 _SHORTEST_FIRST_PART = 0.1
+# Begun in one turn of the loop. When there is more to do than time, new jobs wait and
+# those that run are served; else all would be begun, and none end in time.
+_BEGIN_AT_ONCE = 32
 
 
 class Job(Protocol):
@@ -77,7 +80,8 @@ class Rota:
         for job in followed - self._jobs:
             self._put(job, now + self._draw() * min(job.interval_s, _FIRST_WITHIN_S))
         self._jobs = followed
-        self._advance()
+        if self._due:
+            self._wake_at(self._due[0][0])
 
     def measure_lag_s(self) -> float:
         """Return how late the last job was begun, or how late the one is that waits longest.
@@ -101,18 +105,20 @@ class Rota:
     def _advance(self) -> None:
         """Begin what is due while there are places, and come back when the next is."""
         now = self._loop.time()
-        while self._due and self._due[0][0] <= now and len(self._running) < self._places:
+        for _ in range(_BEGIN_AT_ONCE):
+            if not self._due or self._due[0][0] > now or len(self._running) >= self._places:
+                break
             due, _, job = heapq.heappop(self._due)
             self._last_lag_s = now - due
             self._begin(job, now)
-        # Without a place there is nothing to wake for: who makes one comes by here.
+        # Without a place there is nothing to wake for: who makes one wakes it.
         if self._due and len(self._running) < self._places:
             self._wake_at(self._due[0][0])
 
     def _wake_at(self, due: float) -> None:
-        if self._timer and not self._timer.cancelled() and self._timer.when() <= due:
-            return
         if self._timer:
+            if self._timer.when() <= due:
+                return
             self._timer.cancel()
         self._timer = self._loop.call_at(due, self._wake)
 
@@ -133,4 +139,5 @@ class Rota:
             shortest = _SHORTEST_FIRST_PART if job in self._new else _SHORTEST_PART
             self._new.discard(job)
             self._put(job, began + job.interval_s * (1 - self._draw() * (1 - shortest)))
-        self._advance()
+        if self._due:
+            self._wake_at(self._due[0][0])

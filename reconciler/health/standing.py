@@ -76,3 +76,16 @@ def judge_once(result: Result, now: float) -> Standing:
 def resume(standing: Standing) -> Standing:
     """Return a standing that is remembered from before a pause: no result is next to another."""
     return replace(standing, streak=0)
+
+
+def choose_interval_s(standing: Standing | None, health: Health) -> float:
+    """Return the longest time from the last check of a backend to its next.
+
+    It is shorter while a backend that counts as up fails: so the last of `fall` checks
+    ends within `fall` intervals, though it runs into its timeout. Where one failure is
+    enough there is no check to hurry.
+    """
+    if standing is None or not standing.is_up or not standing.streak:
+        return health.interval_s
+    saved_s = health.timeout_s / max(health.fall - 1, 1)
+    return max(health.interval_s - saved_s, health.timeout_s)

@@ -2,8 +2,11 @@
 
 import contextlib
 import resource
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from ipaddress import IPv4Address
@@ -268,7 +271,7 @@ def test_sockets_are_half_of_what_the_process_may_have():
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
         assert choose_max_open() == 300
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2 * MAX_OPEN + 1, hard))
         assert choose_max_open() == MAX_OPEN
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -309,3 +312,27 @@ def test_a_connection_that_is_under_way_ends_with_the_checker():
             checker.follow(make_config(Backend("a", LOCALHOST, port), health=health), {})
             checker.close()
     assert not checker.is_running()
+
+
+def test_a_frozen_program_is_down_and_up_again_when_it_goes_on(checker):
+    command = [sys.executable, "-m", "reconciler.lab.server", "a", "--http", "0"]
+    with reserve() as port:
+        pass
+    command[-1] = str(port)
+    health = Health(type=HealthType.HTTP, interval_s=0.5, timeout_s=0.5, fall=2)
+
+    def is_up():
+        return getattr(checker.read().get(("web", "a")), "is_up", None)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout.readline() == "ready\n"
+            checker.follow(make_config(Backend("a", LOCALHOST, port), health=health), {})
+            wait_until(lambda: is_up() is True, "it is up")
+            server.send_signal(signal.SIGSTOP)
+            wait_until(lambda: is_up() is False, "it is down")
+            assert checker.read()[("web", "a")].detail == "timeout after 0.5s"
+            server.send_signal(signal.SIGCONT)
+            wait_until(lambda: is_up() is True, "it is up again")
+        finally:
+            server.kill()

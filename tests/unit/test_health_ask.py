@@ -21,6 +21,8 @@ from reconciler.health.failure import CheckImpossible, describe_error, shorten
 from reconciler.health.wire import MAX_BYTES
 from reconciler.model import Health, HealthType, Protocol
 
+from .fake_time import run
+
 # Long enough for any answer, short enough to wait for one that never comes.
 PATIENT_S, SHORT_S = 20.0, 0.2
 
@@ -577,3 +579,35 @@ def test_a_check_that_is_called_off_is_no_failure():
                 await task
 
     asyncio.run(call_off())
+
+
+# a process that is busy
+
+
+def ask_while_busy(busy_s, answer_after_s=None, timeout_s=0.5):
+    """Ask, while the process does something else from 0.1 s on."""
+
+    async def find(loop):
+        answered = loop.create_future()
+        loop.call_later(0.1, lambda: setattr(loop, "now", loop.now + busy_s))
+        if answer_after_s is not None:
+            loop.call_later(answer_after_s, answered.set_result, "HTTP 200")
+
+        async def question():
+            return await answered
+
+        return await find_result(question, timeout_s)
+
+    return run(find)
+
+
+def test_time_in_which_this_process_was_busy_is_not_the_backends():
+    assert ask_while_busy(0.0, answer_after_s=0.6).detail == "timeout after 0.5s"
+    assert ask_while_busy(3.0, answer_after_s=3.2).detail == "HTTP 200"
+
+
+def test_but_it_is_given_once_and_no_longer_than_the_timeout():
+    result = ask_while_busy(3600.0)
+    assert (result.is_ok, result.detail) == (False, "timeout after 0.5s")
+    assert result.duration_s == pytest.approx(3600.1 + 0.5, abs=0.01)
+    assert ask_while_busy(0.0).duration_s == pytest.approx(0.5, abs=0.01)
