@@ -62,7 +62,7 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
         return
     as_json = flags["log_format"] == "json"
     start_log(quiet=flags["quiet"], verbose=flags["verbose"], as_json=as_json)
-    loaded = load(path)
+    loaded = load(path, takes_pipe=flags["once"] or path == STANDARD_INPUT)
     if flags["once"]:
         ctx.exit(run_once(loaded, flags))
     run_daemon(path, loaded, flags)
