@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from reconciler.config.nodes import diagnose
 from reconciler.config.text import MAX_BYTES, decode_leniently
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import NoInput
-from reconciler.included_files import IncludedFiles
+from reconciler.included_files import IncludedFiles, open_at_once
 from reconciler.model import Config
 
 STANDARD_INPUT = "-"
@@ -67,11 +68,12 @@ def name_config(path: str) -> str:
     return STANDARD_INPUT_NAME if path == STANDARD_INPUT else path
 
 
-def read_config(path: str) -> bytes:
+def read_config(path: str, *, takes_pipe: bool = False) -> bytes:
     """Return the bytes of a file, or of standard input for `-`.
 
     At most one byte more than a configuration may have is read, so that a device
-    that never ends is refused like any other file that is too large.
+    that never ends is refused like any other file that is too large. What is no regular
+    file is read with `takes_pipe` only: it may keep its reader waiting.
 
     Raises:
         NoInput: there is no such file, or it can't be read.
@@ -79,8 +81,7 @@ def read_config(path: str) -> bytes:
     try:
         if path == STANDARD_INPUT:
             return sys.stdin.buffer.read(MAX_BYTES + 1)
-        with open(path, "rb") as file:
-            return file.read(MAX_BYTES + 1)
+        return _read_file(path, takes_pipe=takes_pipe)
     except FileNotFoundError:
         remedy = "name one, set XDPLB_CONFIG, or start from examples/lb.yaml"
         raise NoInput(f"there is no file {path}", remedy=remedy) from None
@@ -94,15 +95,28 @@ def read_config(path: str) -> bytes:
         raise NoInput(f"{path} can't be read: {error}", remedy=remedy) from None
 
 
-def read_files(path: str) -> Files:
+def _read_file(path: str, *, takes_pipe: bool) -> bytes:
+    with open(open_at_once(path), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not (stat.S_ISREG(mode) or takes_pipe):
+            raise NoInput(f"{path} is not a regular file", remedy="name one")
+        os.set_blocking(file.fileno(), True)
+        data = file.read(MAX_BYTES + 1)
+    if stat.S_ISFIFO(mode) and not data:
+        raise NoInput(f"{path} is a pipe, and nothing was written to it", remedy="name a file")
+    return data
+
+
+def read_files(path: str, *, takes_pipe: bool = False) -> Files:
     """Read a file, or standard input for `-`, and what it includes.
 
-    Only the file itself must be there: what else is wrong is in the documents.
+    Only the file itself must be there: what else is wrong is in the documents. Who looks
+    at it again and again can't take a pipe.
 
     Raises:
         NoInput: there is no such file, or it can't be read.
     """
-    data = read_config(path)
+    data = read_config(path, takes_pipe=takes_pipe)
     name = name_config(path)
     document = read_document(data, name)
     texts = {name: decode_leniently(data)}
@@ -132,11 +146,11 @@ def parse_files(files: Files) -> Loaded:
     return Loaded(parsed.config, parsed.diagnostics, files.texts)
 
 
-def load(path: str) -> Loaded:
-    """Read and parse a configuration.
+def load(path: str, *, takes_pipe: bool = True) -> Loaded:
+    """Read and parse a configuration; from a pipe too, once, unless it is to be followed.
 
     Raises:
         NoInput: there is no such file, or it can't be read.
         ConfigInvalid: it has errors; the exception carries all of them.
     """
-    return parse_files(read_files(path))
+    return parse_files(read_files(path, takes_pipe=takes_pipe))

@@ -143,11 +143,19 @@ def _list_files(written: str, pattern: str) -> list[str]:
         raise _RefusedError(f"{folder or '.'} can't be listed: {_say(error)}") from None
 
 
+def open_at_once(path: str) -> int:
+    """Return a descriptor to read by, without waiting for a pipe's writer or taking a terminal.
+
+    Raises:
+        OSError, ValueError: it can't be opened.
+    """
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
 def _read_regular(path: str, limit: int) -> bytes:
     """Return at most `limit` bytes of a regular file."""
     try:
-        # Not to wait for a writer of a FIFO, nor to take a terminal over.
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        fd = open_at_once(path)
         try:
             _check_kind(path, os.fstat(fd).st_mode)
             with open(fd, "rb", closefd=False) as file:

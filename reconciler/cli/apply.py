@@ -13,8 +13,9 @@ from reconciler.cli.color import color_option
 from reconciler.cli.one_pass import OnePass, PassOptions
 from reconciler.cli.plan_report import PlanReport
 from reconciler.cli.saved_plan import SavedPlan, read_saved_plan
+from reconciler.cli.say import find_loss
 from reconciler.config_file import STANDARD_INPUT, STANDARD_INPUT_NAME, load
-from reconciler.errors import Declined
+from reconciler.errors import Declined, XdplbError
 
 
 @click.command()
@@ -58,6 +59,8 @@ def apply(ctx: click.Context, /, **flags: Any) -> None:
         if saved:
             saved.require_same_plan(report)
         if report.proposal.changes and not report.is_blocked and not flags["yes"]:
+            if loss := find_loss():
+                raise XdplbError(f"{loss}, so nobody sees what is asked; nothing was changed")
             _ask()
 
     ctx.exit(OnePass(loaded, PassOptions.read(flags, asks=ask)).apply())

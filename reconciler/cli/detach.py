@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli import options
+from reconciler.cli.say import say
 from reconciler.errors import Unavailable
 from reconciler.override_store import OverrideStore
 from reconciler.status import forget_status
@@ -43,4 +44,4 @@ def detach(
     OverrideStore(instance.name).forget()
     forget_status(instance.name)
     if not quiet:
-        click.echo(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")
+        say(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")

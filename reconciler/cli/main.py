@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from reconciler import __version__
 from reconciler.cli.color import paint
+from reconciler.cli.say import find_loss, say
 from reconciler.errors import ExitCode, XdplbError
 
 # Verb: its help. A verb's module is imported when it is called, so that `validate`
@@ -41,8 +42,12 @@ class Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a verb; an error that has an exit code ends here, where --color still holds."""
         try:
-            return super().invoke(ctx)
+            return _end(super().invoke(ctx))
+        except click.exceptions.Exit as error:
+            return _end(error.exit_code)
         except XdplbError as error:
+            if loss := find_loss():
+                say(f"xdplb: {loss}", err=True)
             return _report(error)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  (click's signature)
@@ -96,23 +101,34 @@ def run(arguments: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
     except SystemExit:
-        return ExitCode.OK  # click's way out when the reader of a pipe has gone (EPIPE)
+        # click's way out when the reader of a pipe has gone (EPIPE). Who writes more than
+        # its output uses `say`, and does not come here.
+        return ExitCode.OK
     except Exception as error:
         return _report_unexpected(error, arguments)
     return int(code) if isinstance(code, int) else ExitCode.OK
 
 
+def _end(result: object) -> int:
+    """Return the exit code of a verb that did its job: FAILED if it could not say so."""
+    code = result if isinstance(result, int) else ExitCode.OK
+    if code in (ExitCode.OK, ExitCode.CHANGES) and (loss := find_loss()):
+        say(f"xdplb: {loss}; apart from that it is done", err=True)
+        return ExitCode.FAILED
+    return code
+
+
 def _interrupted() -> int:
-    click.echo("xdplb: interrupted", err=True)
+    say("xdplb: interrupted", err=True)
     return 128 + 2  # as a shell reports SIGINT
 
 
 def _report(error: XdplbError) -> int:
     render = getattr(error, "render", None)
     if render is not None:
-        click.echo(render(paint), err=True)
+        say(render(paint), err=True)
     code = f" [{error.code}]" if error.code else ""
-    click.echo(f"xdplb: {error}{code}", err=True)
+    say(f"xdplb: {error}{code}", err=True)
     return error.exit_code
 
 
@@ -120,7 +136,7 @@ def _report_unexpected(error: Exception, arguments: list[str]) -> int:
     if "-v" in arguments or "--verbose" in arguments:
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}"
-    click.echo(f"xdplb: unexpected: {what}; run it with -v and report what it shows", err=True)
+    say(f"xdplb: unexpected: {what}; run it with -v and report what it shows", err=True)
     return ExitCode.FAILED
 
 

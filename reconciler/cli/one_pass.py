@@ -9,17 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from reconciler.account import leave_account
 from reconciler.cli.color import paint
 from reconciler.cli.plan import print_warnings
-from reconciler.cli.plan_output import describe_writes, render_plan, to_json, write_json
+from reconciler.cli.plan_output import (
+    describe_writes,
+    render_plan,
+    require_place,
+    to_json,
+    write_json,
+)
 from reconciler.cli.plan_report import PlanReport
+from reconciler.cli.say import note_loss, say
 from reconciler.config_file import Loaded
 from reconciler.diagnostics import Diagnostic
 from reconciler.diagnostics import to_json as diagnostics_to_json
-from reconciler.errors import Blocked, Degraded, ExitCode, RolledBack, XdplbError
+from reconciler.errors import Blocked, Degraded, ExitCode, NoInput, RolledBack, XdplbError
 
 if TYPE_CHECKING:
     from reconciler.instance import Instance, Outcome
@@ -74,7 +79,12 @@ class OnePass:
         self.report: PlanReport | None = None
 
     def preview(self) -> ExitCode:
-        """Show what `apply` would do; write nothing."""
+        """Show what `apply` would do; write nothing.
+
+        Raises:
+            XdplbError: as `Instance.propose`, or the document can't be written.
+        """
+        self._require_place()
         proposal = self.instance.propose(self.loaded.config)
         report = self._show(proposal)
         self._print_document(proposal.advice, is_changed=False, writes=0)
@@ -87,7 +97,9 @@ class OnePass:
 
         Raises:
             XdplbError: as `Instance.reconcile`. What was planned has been told by then.
+            NoInput: the document can't be written; nothing was changed.
         """
+        self._require_place()
         try:
             with self.instance.held(timeout_s=self.options.lock_timeout_s):
                 outcome = self._reconcile()
@@ -97,6 +109,10 @@ class OnePass:
         self._print_document(outcome.advice, is_changed=outcome.is_changed, writes=outcome.writes)
         self._print_outcome(outcome)
         return self._choose_exit_code()
+
+    def _require_place(self) -> None:
+        if self.options.json_out:
+            require_place(self.options.json_out)
 
     def _reconcile(self) -> Outcome:
         """Make the pass, and leave an account of it for `xdplb status`."""
@@ -128,9 +144,9 @@ class OnePass:
                 print_warnings(warnings, self.loaded)
             # Data on standard output, words on standard error.
             if not self.options.as_json or self.options.asks:
-                click.echo(render_plan(self.report, paint), err=self.options.as_json)
+                say(render_plan(self.report, paint), err=self.options.as_json)
                 if self.options.verbose:
-                    click.echo(describe_writes(proposal.operations), err=self.options.as_json)
+                    say(describe_writes(proposal.operations), err=self.options.as_json)
         return self.report
 
     def _print_document(
@@ -152,9 +168,12 @@ class OnePass:
             told = Diagnostic(error.code, "error", error.message, hint=error.remedy)
             document["diagnostics"] += diagnostics_to_json([told])
         if self.options.json_out:
-            write_json(document, self.options.json_out)
+            try:
+                write_json(document, self.options.json_out)
+            except NoInput as refusal:  # the pass is made: it must not end as if it were not
+                note_loss(refusal.message)
         if self.options.as_json:
-            click.echo(json.dumps(document, indent=2))
+            say(json.dumps(document, indent=2))
 
     def _print_outcome(self, outcome: Outcome) -> None:
         if self.options.as_json or self.options.quiet or not outcome.is_changed:
@@ -162,7 +181,7 @@ class OnePass:
         print_warnings([a for a in outcome.advice if a not in outcome.proposal.advice], self.loaded)
         done = "applied and verified" if self.options.verify else "applied, not verified"
         generation = outcome.proposal.desired.generation
-        click.echo(f"{paint(done, 'good')}: generation {generation}")
+        say(f"{paint(done, 'good')}: generation {generation}")
 
     def _choose_exit_code(self) -> ExitCode:
         has_changes = self.report is not None and bool(self.report.proposal.changes)

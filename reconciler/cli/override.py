@@ -27,6 +27,7 @@ from reconciler.cli.backends import (
 )
 from reconciler.cli.candidates import offer_backends
 from reconciler.cli.override_output import describe_override
+from reconciler.cli.say import say
 from reconciler.config_file import Loaded, load
 from reconciler.errors import Blocked, Locked, Overdue, XdplbError
 from reconciler.guard import find_override_objection
@@ -112,9 +113,9 @@ def give_override(state: BackendState, flags: dict[str, Any]) -> None:
     is_forced = flags["allow_large_change"]
     given = _Giver(instance, store, override, path, is_forced=is_forced).give(flags["timeout_s"])
     if flags["as_json"]:
-        click.echo(json.dumps(to_json(override.name, given), indent=2))
+        say(json.dumps(to_json(override.name, given), indent=2))
     elif not flags["quiet"]:
-        click.echo(render(override.name, given, path))
+        say(render(override.name, given, path))
 
 
 def make_override(state: BackendState, name: BackendName, flags: dict[str, Any]) -> Override:

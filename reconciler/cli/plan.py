@@ -20,6 +20,7 @@ from reconciler.cli.plan_output import (
     write_json,
 )
 from reconciler.cli.plan_report import PlanReport
+from reconciler.cli.say import say
 from reconciler.cli.validate import Result, print_results
 from reconciler.config import ConfigInvalid, Parsed
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
@@ -133,4 +134,4 @@ def print_plan(
 def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:
     """Print warnings about a file on standard error."""
     if warnings:
-        click.echo(diagnostics.render_human(warnings, loaded.texts, paint), err=True)
+        say(diagnostics.render_human(warnings, loaded.texts, paint), err=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -100,6 +102,26 @@ def summarise(changes: Iterable[Change]) -> dict[str, int]:
     return counts
 
 
+def require_place(path: Path) -> None:
+    """See that a document can be written there, before what it tells of is done.
+
+    Raises:
+        NoInput: it can't.
+    """
+    if os.path.exists(path):
+        number = 0 if os.access(path, os.W_OK) else errno.EACCES
+    elif not os.path.isdir(path.parent):
+        number = errno.ENOENT
+    else:
+        number = 0 if os.access(path.parent, os.W_OK | os.X_OK) else errno.EACCES
+    if number:
+        raise _refuse_place(path, os.strerror(number))
+
+
+def _refuse_place(path: Path, reason: str | None) -> NoInput:
+    return NoInput(f"cannot write {path}: {reason}", remedy="name a file in a folder that is there")
+
+
 def write_json(document: dict[str, Any], path: Path) -> None:
     """Write a document to a file.
 
@@ -109,8 +131,7 @@ def write_json(document: dict[str, Any], path: Path) -> None:
     try:
         path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        message = f"cannot write {path}: {error.strerror}"
-        raise NoInput(message, remedy="name a file in a folder that is there") from None
+        raise _refuse_place(path, error.strerror) from None
 
 
 # --- for GitHub ---

@@ -12,6 +12,7 @@ from reconciler.cli import options
 from reconciler.cli.color import color_option
 from reconciler.cli.one_pass import OnePass, PassOptions
 from reconciler.cli.plan import print_warnings
+from reconciler.cli.say import say
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.errors import ExitCode
@@ -61,7 +62,7 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
         return
     as_json = flags["log_format"] == "json"
     start_log(quiet=flags["quiet"], verbose=flags["verbose"], as_json=as_json)
-    loaded = load(path)
+    loaded = load(path, takes_pipe=flags["once"] or path == STANDARD_INPUT)
     if flags["once"]:
         ctx.exit(run_once(loaded, flags))
     run_daemon(path, loaded, flags)
@@ -75,7 +76,7 @@ def reload_controller(path: str, flags: dict[str, Any]) -> None:
     name = options.choose_name(None, flags["config"], flags["pin_dir"])
     attempt = reload(root / name, path)
     if not flags["quiet"]:
-        click.echo(f"reloaded {name}: {attempt.result} ({attempt.sha256[:12]})")
+        say(f"reloaded {name}: {attempt.result} ({attempt.sha256[:12]})")
 
 
 def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:

@@ -64,7 +64,7 @@ def check_file(path: str) -> Result:
     """Read and parse one file, and what it includes."""
     name = name_config(path)
     try:
-        files = read_files(path)
+        files = read_files(path, takes_pipe=True)
     except NoInput as error:
         problem = Diagnostic(codes.UNREADABLE, "error", error.message, hint=error.remedy)
         return Result(name, Parsed(None, (problem,)), missing=error)

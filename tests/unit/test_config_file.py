@@ -2,11 +2,13 @@ import hashlib
 import io
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from reconciler.cli.main import run
 from reconciler.config import ConfigInvalid
-from reconciler.config_file import default_config_path, load, read_config
+from reconciler.config_file import default_config_path, load, read_config, read_files
 from reconciler.errors import ExitCode, NoInput
 
 SHORT = b"interface: eth0\nport: 8080\nbackends: [10.0.0.11]\n"
@@ -72,6 +74,75 @@ def test_unreadable_file(tmp_path):
 def test_device_without_end_is_refused():
     with pytest.raises(ConfigInvalid, match="not valid"):
         load("/dev/zero")
+
+
+# --- pipes ---
+
+
+@pytest.fixture
+def pipe(tmp_path):
+    """A named pipe to which nobody writes."""
+    path = tmp_path / "lb.yaml"
+    os.mkfifo(path)
+    return str(path)
+
+
+@pytest.mark.parametrize("takes_pipe", [True, False])
+def test_nobody_waits_for_a_writer(pipe, takes_pipe):
+    with pytest.raises(NoInput, match=r"pipe|regular"):
+        read_config(pipe, takes_pipe=takes_pipe)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "validate lb.yaml",
+        "plan lb.yaml --against lb.yaml",
+        "run -c lb.yaml",
+        "run --once -c lb.yaml",
+        "apply --yes lb.yaml",
+        "export -c lb.yaml",
+    ],
+)
+def test_no_command_waits_for_a_writer(pipe, words, monkeypatch, capsys):
+    monkeypatch.chdir(os.path.dirname(pipe))
+    monkeypatch.setattr("reconciler.cli.run.start_log", lambda **_flags: None)
+    assert run(words.split()) == ExitCode.NOINPUT
+    assert "lb.yaml is " in capsys.readouterr().err
+
+
+def test_a_pipe_with_a_writer_is_read_once():
+    reader, writer = os.pipe()
+    os.write(writer, SHORT)
+    os.close(writer)
+    try:
+        assert load(f"/dev/fd/{reader}").config.sha256 == hashlib.sha256(SHORT).hexdigest()
+    finally:
+        os.close(reader)
+
+
+def test_a_slow_writer_is_waited_for():
+    reader, writer = os.pipe()
+    with ThreadPoolExecutor() as pool:
+        try:
+            config = pool.submit(load, f"/dev/fd/{reader}")
+            for byte in SHORT:
+                os.write(writer, bytes([byte]))
+        finally:
+            os.close(writer)
+        assert config.result(timeout=10).config.path == f"/dev/fd/{reader}"
+    os.close(reader)
+
+
+def test_who_follows_a_file_takes_no_pipe():
+    reader, writer = os.pipe()
+    os.write(writer, SHORT)
+    try:
+        with pytest.raises(NoInput, match="not a regular file"):
+            read_files(f"/dev/fd/{reader}")
+    finally:
+        os.close(writer)
+        os.close(reader)
 
 
 def test_default_path(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -291,7 +292,12 @@ def spoil_missing(bench: Bench) -> None:
     bench.path.unlink()
 
 
-SPOILERS = [spoil_invalid, spoil_empty, spoil_half, spoil_name, spoil_missing]
+def spoil_kind(bench: Bench) -> None:
+    bench.path.unlink()
+    os.mkfifo(bench.path)  # to which nobody writes
+
+
+SPOILERS = [spoil_invalid, spoil_empty, spoil_half, spoil_name, spoil_missing, spoil_kind]
 
 
 @pytest.mark.parametrize("spoil", SPOILERS)
@@ -311,7 +317,7 @@ def test_a_file_that_is_not_valid_changes_nothing_and_is_told_once(
     rejected = [m for m in caplog.messages if m.startswith("config=rejected")]
     assert len(rejected) == 1
     assert rejected[0].startswith(f"config=rejected running={sha(TEXT)[:12]} reason=")
-    result = "missing" if spoil is spoil_missing else "rejected"
+    result = "missing" if spoil in (spoil_missing, spoil_kind) else "rejected"
     assert bench.attempts == ["applied", result]
     assert bench.told[-1].last_good is not None
     assert bench.told[-1].last_good.sha256 == sha(TEXT)
@@ -326,7 +332,7 @@ def assert_resync_goes_on_and_says_so(bench: Bench, result: str) -> None:
     assert (good.result, good.sha256, good.at) == ("in_sync", sha(TEXT), bench.clock.now_s)
 
 
-@pytest.mark.parametrize("spoil", SPOILERS[:-1])
+@pytest.mark.parametrize("spoil", SPOILERS[:-2])
 def test_beside_a_rejected_file_the_last_good_one_is_kept_up(
     bench: Bench, spoil: Callable[[Bench], None]
 ) -> None:
