@@ -153,6 +153,7 @@ class _Compiler:
         self.service_ids = assign_ids(
             self.services, _observed_service_ids(observed), config.limits.services
         )
+        self.live = ring_extents(observed)
         self.retired = self._find_retired()
         self.backend_ids = self._assign_backend_ids()
         self.extents = self._assign_extents()
@@ -180,17 +181,18 @@ class _Compiler:
 
     # --- who is who ---
 
-    def _find_retired(self) -> dict[tuple[str, str], int]:
-        """Backends that left the file and stay a while: (service, backend) to `leaves_ns`."""
-        retired = {}
+    def _find_retired(self) -> dict[str, list[tuple[str, int]]]:
+        """Backends that left the file and stay a while, with `leaves_ns`, by service."""
+        retired: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        wanted = {(s.name, b.name) for s in self.config.services for b in s.backends}
         for key, number in _observed_backend_ids(self.observed).items():
             service = self.services.get(key[0])
-            if service is None or any(b.name == key[1] for b in service.backends):
+            if service is None or key in wanted:
                 continue
             leaves_ns = self.observed.backend_info[number].leaves_ns
             leaves_ns = leaves_ns or self.now_ns + _timeout_ns(service)
             if leaves_ns > self.now_ns and not self._is_deserted(number, service, leaves_ns):
-                retired[key] = leaves_ns
+                retired[key[0]].append((key[1], leaves_ns))
         return retired
 
     def _is_deserted(self, number: int, service: Service, leaves_ns: int) -> bool:
@@ -202,15 +204,16 @@ class _Compiler:
 
     def _assign_backend_ids(self) -> dict[tuple[str, str], int]:
         named = [(s.name, b.name) for s in self.config.services for b in s.backends]
+        retired = [(service, name) for service, each in self.retired.items() for name, _ in each]
         return assign_ids(
-            [*named, *self.retired],
+            [*named, *retired],
             _observed_backend_ids(self.observed),
             self.config.limits.backends,
         )
 
     def _assign_extents(self) -> dict[str, slice]:
         """Rings keep their place; a new one never overlaps a live one, wanted or not."""
-        live = ring_extents(self.observed)
+        live = self.live
         taken = list_extents(self.observed)
         extents = {}
         for name, service in self.services.items():
@@ -228,12 +231,11 @@ class _Compiler:
             info = BackendInfo(backend.name, backend.weight, 0, backend.withheld_percent)
             row = self._backend_row(service, backend)
             self._add_backend(service, info, row)
-        for (service_name, backend_name), leaves_ns in self.retired.items():
-            if service_name == service.name:
-                number = self.backend_ids[service_name, backend_name]
-                info = BackendInfo(backend_name, 0, leaves_ns)
-                row = self.observed.backends[number]._replace(state=BackendState.DRAIN)
-                self._add_backend(service, info, row)
+        for name, leaves_ns in self.retired.get(service.name, ()):
+            number = self.backend_ids[service.name, name]
+            info = BackendInfo(name, 0, leaves_ns)
+            row = self.observed.backends[number]._replace(state=BackendState.DRAIN)
+            self._add_backend(service, info, row)
 
     def _add_backend(self, service: Service, info: BackendInfo, row: BackendRow) -> None:
         number = self.backend_ids[service.name, info.name]
@@ -337,7 +339,7 @@ class _Compiler:
         return moved, window_end_ns
 
     def _current_words(self, service: Service) -> tuple[SlotWords, NDArray[np.bool_] | None]:
-        live = ring_extents(self.observed).get(self.service_ids[service.name])
+        live = self.live.get(self.service_ids[service.name])
         if live is None:
             return np.zeros(service.ring_size, np.uint32), None
         words = self.observed.slots[live]
