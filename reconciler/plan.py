@@ -132,16 +132,16 @@ def _find_live_slots(tables: Tables) -> NDArray[np.bool_]:
 
 def _puts(table: str, desired: Tables, observed: Tables) -> Iterator[Operation]:
     before = observed.rows(table)
-    for key, row in _sorted_rows(desired.rows(table)):
-        if before.get(key) != row:
-            yield Put(table, key, row)
+    put = {key: row for key, row in desired.rows(table).items() if before.get(key) != row}
+    for key, row in _sorted_rows(put):
+        yield Put(table, key, row)
 
 
 def _drops(table: str, desired: Tables, observed: Tables) -> Iterator[Operation]:
     after = desired.rows(table)
-    for key, _ in _sorted_rows(observed.rows(table)):
-        if key not in after:
-            yield Drop(table, key)
+    dropped = {key: row for key, row in observed.rows(table).items() if key not in after}
+    for key, _ in _sorted_rows(dropped):
+        yield Drop(table, key)
 
 
 def _sorted_rows(rows: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
