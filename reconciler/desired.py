@@ -8,9 +8,11 @@ though not on its number.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +65,14 @@ _LAST_MOMENT_NS = 10**9
 
 
 class Rings:
-    """Builds rings, and keeps those of the last pass: a pass that changes nothing builds none."""
+    """What the last pass made, kept for the next: one that changes nothing makes nothing.
+
+    Attributes:
+        parts: what each service that is at rest put into the tables, by its name.
+    """
 
     def __init__(self) -> None:
+        self.parts: dict[str, _Part] = {}
         self._kept: dict[tuple[object, ...], NDArray[np.uint16]] = {}
         self._used: dict[tuple[object, ...], NDArray[np.uint16]] = {}
 
@@ -85,7 +92,7 @@ class Rings:
 
 @dataclass
 class _Draft:
-    """Tables in the making."""
+    """Tables in the making: those of one service, or all of them."""
 
     service_info: dict[int, ServiceInfo] = field(default_factory=dict)
     backend_info: dict[int, BackendInfo] = field(default_factory=dict)
@@ -94,6 +101,15 @@ class _Draft:
     replies: dict[Endpoint, list[tuple[int, IPAddress, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one service puts into the tables, and `digest`, that of its slots."""
+
+    service: Service
+    draft: _Draft
+    digest: bytes
 
 
 def compile_tables(
@@ -112,7 +128,7 @@ def compile_tables(
         environment: what the machine is like.
         observed: what the kernel holds; its slots have shape (limits.ring_slots,).
         now_ns: CLOCK_MONOTONIC.
-        rings: builds the rings; give the same one every time to build each once.
+        rings: what the last pass made; give the same one every time to make it once.
         occupancy: where remembered flows live; None if nobody has looked, and then
             no pinned slot settles and no removed backend leaves before its time.
 
@@ -149,23 +165,33 @@ class _Compiler:
         self.rings = rings
         self.occupancy = occupancy
         self.draft = _Draft()
+        self.parts: dict[str, _Part] = {}
         self.services = {service.name: service for service in config.services}
         self.service_ids = assign_ids(
             self.services, _observed_service_ids(observed), config.limits.services
         )
         self.live = ring_extents(observed)
+        self.observed_ids = _observed_backend_ids(observed)
         self.retired = self._find_retired()
         self.backend_ids = self._assign_backend_ids()
         self.extents = self._assign_extents()
 
     def compile(self) -> Tables:
         slots = np.zeros_like(self.observed.slots)
+        drafts = []
         for service in self.config.services:
-            self._add_backends(service)
-            words, window_end_ns = self._move_ring(service)
-            slots[self.extents[service.name]] = words
-            self._add_service(service, window_end_ns)
+            extent = self.extents[service.name]
+            if part := self._find_part(service):
+                slots[extent] = self.observed.slots[extent]
+            else:
+                part, slots[extent] = self._make_part(service)
+            self._keep(part)
+            drafts.append(part.draft)
+        if np.array_equal(slots, self.observed.slots):
+            slots = self.observed.slots  # held once, and compared by a glance
+        self.rings.parts = self.parts
         self.rings.forget_unused()
+        self.draft = _merge(drafts)
         return Tables(
             settings={0: self._settings()},
             interfaces=self._interfaces(),
@@ -179,13 +205,65 @@ class _Compiler:
             slots=slots,
         )
 
+    # --- what is at rest ---
+
+    def _find_part(self, service: Service) -> _Part | None:
+        """What the last pass made of a service, if making it again would change nothing.
+
+        That is so of the same service at rest, if the kernel holds just what it put there:
+        what is desired of it follows from these alone.
+        """
+        part = self.rings.parts.get(service.name)
+        if part is None or part.service != service or service.name in self.retired:
+            return None
+        return part if self._stands(part) and self._leads_there(part) else None
+
+    def _stands(self, part: _Part) -> bool:
+        """Whether the observed rows are those that the part has."""
+        draft, observed, name = part.draft, self.observed, part.service.name
+        return (
+            _contains(observed.service_info, draft.service_info)
+            and _contains(observed.backend_info, draft.backend_info)
+            and _contains(observed.backends, draft.backends)
+            and self.service_ids[name] in draft.service_info
+            and all(self.backend_ids[name, i.name] == n for n, i in draft.backend_info.items())
+        )
+
+    def _leads_there(self, part: _Part) -> bool:
+        """Whether the service's VIPs, and its slots, lead where the part has them lead."""
+        service, observed = part.service, self.observed.services
+        vips = {Endpoint(vip, service.port, service.protocol) for vip in self._vips(service)}
+        return (
+            all(endpoint.port == 0 or endpoint in vips for endpoint in part.draft.services)
+            and all(
+                endpoint in observed and observed[endpoint]._replace(is_shared=False) == row
+                for endpoint, row in part.draft.services.items()
+            )
+            and vips <= part.draft.services.keys()
+            and _digest_slots(self.observed.slots[self.extents[service.name]]) == part.digest
+        )
+
+    def _make_part(self, service: Service) -> tuple[_Part, SlotWords]:
+        self.draft = _Draft()
+        self._add_backends(service)
+        words, window_end_ns = self._move_ring(service)
+        self._add_service(service, window_end_ns)
+        return _Part(service, self.draft, _digest_slots(words)), words
+
+    def _keep(self, part: _Part) -> None:
+        """Keep a part for the next pass, unless time alone may change it."""
+        name = part.service.name
+        is_moving = any(info.window_end_ns for info in part.draft.service_info.values())
+        if not is_moving and name not in self.retired:
+            self.parts[name] = part
+
     # --- who is who ---
 
     def _find_retired(self) -> dict[str, list[tuple[str, int]]]:
         """Backends that left the file and stay a while, with `leaves_ns`, by service."""
         retired: dict[str, list[tuple[str, int]]] = defaultdict(list)
         wanted = {(s.name, b.name) for s in self.config.services for b in s.backends}
-        for key, number in _observed_backend_ids(self.observed).items():
+        for key, number in self.observed_ids.items():
             service = self.services.get(key[0])
             if service is None or key in wanted:
                 continue
@@ -205,11 +283,7 @@ class _Compiler:
     def _assign_backend_ids(self) -> dict[tuple[str, str], int]:
         named = [(s.name, b.name) for s in self.config.services for b in s.backends]
         retired = [(service, name) for service, each in self.retired.items() for name, _ in each]
-        return assign_ids(
-            [*named, *retired],
-            _observed_backend_ids(self.observed),
-            self.config.limits.backends,
-        )
+        return assign_ids([*named, *retired], self.observed_ids, self.config.limits.backends)
 
     def _assign_extents(self) -> dict[str, slice]:
         """Rings keep their place; a new one never overlaps a live one, wanted or not."""
@@ -397,7 +471,7 @@ class _Compiler:
             for number, _, _ in claims
         }
         return {
-            endpoint: row._replace(is_shared=row.id in shared)
+            endpoint: row._replace(is_shared=True) if row.id in shared else row
             for endpoint, row in self.draft.services.items()
         }
 
@@ -444,8 +518,29 @@ class _Compiler:
         return live.mode if live and is_settled else wanted
 
 
-def _is_shared(claims: Iterable[tuple[int, IPAddress, int]]) -> bool:
-    return len({(vip, port) for _, vip, port in claims}) > 1
+def _merge(drafts: Iterable[_Draft]) -> _Draft:
+    """Return the tables of all services together."""
+    whole = _Draft()
+    for draft in drafts:
+        whole.service_info |= draft.service_info
+        whole.backend_info |= draft.backend_info
+        whole.backends |= draft.backends
+        whole.services |= draft.services
+        for backend, claims in draft.replies.items():
+            whole.replies[backend] += claims
+    return whole
+
+
+def _contains(rows: Mapping[Any, Any], part: Mapping[Any, Any]) -> bool:
+    return all(rows.get(key) == row for key, row in part.items())
+
+
+def _digest_slots(words: SlotWords) -> bytes:
+    return hashlib.blake2b(words.tobytes(), digest_size=16).digest()
+
+
+def _is_shared(claims: Sequence[tuple[int, IPAddress, int]]) -> bool:
+    return len(claims) > 1 and len({(vip, port) for _, vip, port in claims}) > 1
 
 
 def _learns_flows(service: Service) -> bool:

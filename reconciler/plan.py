@@ -112,13 +112,14 @@ def _pin_slots(desired: Tables, observed: Tables) -> tuple[Tables, Plan]:
     """
     if desired.slots.shape != observed.slots.shape:
         return observed, ()
-    backend, previous = unpack_slots(observed.slots)
-    _, wanted = unpack_slots(desired.slots)
+    changed = _changed_slots(desired, observed)
+    backend, previous = unpack_slots(observed.slots[changed])
+    _, wanted = unpack_slots(desired.slots[changed])
     was_moved = (previous != 0) & (previous != backend) & (backend != 0)
-    indexes = np.flatnonzero(was_moved & (wanted == backend))
-    if not indexes.size:
+    pinned = was_moved & (wanted == backend)
+    if not np.any(pinned):
         return observed, ()
-    store = Store(indexes, pack_slots(backend[indexes], backend[indexes]))
+    store = Store(changed[pinned], pack_slots(backend[pinned], backend[pinned]))
     return step(observed, store), (store,)
 
 
@@ -158,6 +159,8 @@ def _changed_slots(desired: Tables, observed: Tables) -> NDArray[np.intp]:
         raise ValueError(
             f"slot arrays differ in size: {desired.slots.shape} and {observed.slots.shape}"
         )
+    if desired.slots is observed.slots:
+        return np.empty(0, np.intp)
     return np.flatnonzero(desired.slots != observed.slots)
 
 
