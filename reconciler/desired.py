@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -105,10 +105,11 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one service puts into the tables, and `digest`, that of its slots."""
+    """What one service puts into the tables, were it alone; `digest` is that of its slots."""
 
     service: Service
     draft: _Draft
+    replies: Mapping[Endpoint, ReplyRow]
     digest: bytes
 
 
@@ -178,7 +179,7 @@ class _Compiler:
 
     def compile(self) -> Tables:
         slots = np.zeros_like(self.observed.slots)
-        drafts = []
+        parts = []
         for service in self.config.services:
             extent = self.extents[service.name]
             if part := self._find_part(service):
@@ -186,20 +187,24 @@ class _Compiler:
             else:
                 part, slots[extent] = self._make_part(service)
             self._keep(part)
-            drafts.append(part.draft)
+            parts.append(part)
         if np.array_equal(slots, self.observed.slots):
             slots = self.observed.slots  # held once, and compared by a glance
         self.rings.parts = self.parts
         self.rings.forget_unused()
-        self.draft = _merge(drafts)
+        self.draft = _merge(part.draft for part in parts)
+        replies, shared = self._join_replies(parts)
         return Tables(
-            settings={0: self._settings()},
+            settings={0: self._settings(has_replies=bool(replies))},
             interfaces=self._interfaces(),
             service_info=self.draft.service_info,
             backend_info=self.draft.backend_info,
             backends=self.draft.backends,
-            nat_replies=self._replies(),
-            services=self._mark_shared(),
+            nat_replies=replies,
+            services={
+                endpoint: row._replace(is_shared=True) if row.id in shared else row
+                for endpoint, row in self.draft.services.items()
+            },
             attachments=self._attachments(),
             meta=self.observed.meta,
             slots=slots,
@@ -216,17 +221,34 @@ class _Compiler:
         part = self.rings.parts.get(service.name)
         if part is None or part.service != service or service.name in self.retired:
             return None
-        return part if self._stands(part) and self._leads_there(part) else None
+        if not (self._has_ids(part) and self._leads_there(part)):
+            return None
+        return self._adopt_rows(part)
 
-    def _stands(self, part: _Part) -> bool:
-        """Whether the observed rows are those that the part has."""
-        draft, observed, name = part.draft, self.observed, part.service.name
-        return (
-            _contains(observed.service_info, draft.service_info)
-            and _contains(observed.backend_info, draft.backend_info)
-            and _contains(observed.backends, draft.backends)
-            and self.service_ids[name] in draft.service_info
-            and all(self.backend_ids[name, i.name] == n for n, i in draft.backend_info.items())
+    def _has_ids(self, part: _Part) -> bool:
+        infos, name = part.draft.backend_info, part.service.name
+        return self.service_ids[name] in part.draft.service_info and all(
+            self.backend_ids[name, info.name] == number for number, info in infos.items()
+        )
+
+    def _adopt_rows(self, part: _Part) -> _Part | None:
+        """The part with the observed rows, if they are the same as its own.
+
+        What is one object need not be compared field by field, now or later.
+        """
+        observed, draft = self.observed, part.draft
+        adopted = _Draft(
+            _take(observed.service_info, draft.service_info),
+            _take(observed.backend_info, draft.backend_info),
+            _take(observed.backends, draft.backends),
+            draft.services,
+            draft.replies,
+        )
+        if adopted != draft:
+            return None
+        replies = _take(observed.nat_replies, part.replies)
+        return replace(
+            part, draft=adopted, replies=replies if replies == part.replies else part.replies
         )
 
     def _leads_there(self, part: _Part) -> bool:
@@ -248,7 +270,8 @@ class _Compiler:
         self._add_backends(service)
         words, window_end_ns = self._move_ring(service)
         self._add_service(service, window_end_ns)
-        return _Part(service, self.draft, _digest_slots(words)), words
+        replies = _choose_replies(self.draft)
+        return _Part(service, self.draft, replies, _digest_slots(words)), words
 
     def _keep(self, part: _Part) -> None:
         """Keep a part for the next pass, unless time alone may change it."""
@@ -453,31 +476,28 @@ class _Compiler:
 
     # --- across services ---
 
-    def _replies(self) -> dict[Endpoint, ReplyRow]:
-        replies = {}
-        for backend, claims in self.draft.replies.items():
-            # One that is in the file answers for one that has left it.
-            claims.sort(key=lambda claim: (self.draft.backend_info[claim[0]].leaves_ns, claim[0]))
-            number, vip, port = claims[0]
-            replies[backend] = ReplyRow(vip, port, number, _is_shared(claims))
-        return replies
+    def _join_replies(self, parts: list[_Part]) -> tuple[Mapping[Endpoint, ReplyRow], set[int]]:
+        """Return the replies of all services, and the ids of those that share a backend.
 
-    def _mark_shared(self) -> dict[Endpoint, ServiceRow]:
-        """Where services share a backend, its replies must find their VIP."""
-        shared = {
-            self.draft.backends[number].service
-            for claims in self.draft.replies.values()
-            if _is_shared(claims)
-            for number, _, _ in claims
-        }
-        return {
-            endpoint: row._replace(is_shared=True) if row.id in shared else row
-            for endpoint, row in self.draft.services.items()
-        }
+        Where services share a backend, its replies must find their VIP.
+        """
+        replies: dict[Endpoint, ReplyRow] = {}
+        for part in parts:
+            replies |= part.replies
+        if len(replies) < sum(len(part.replies) for part in parts):
+            for part in parts:
+                for backend, claims in part.draft.replies.items():
+                    self.draft.replies[backend] += claims
+            replies = _choose_replies(self.draft)
+            sharing = [c for c in self.draft.replies.values() if _is_shared(c)]
+            numbers = {number for claims in sharing for number, _, _ in claims}
+        else:
+            numbers = {row.backend for row in replies.values() if row.is_shared}
+        return replies, {self.draft.backends[number].service for number in numbers}
 
     # --- the machine ---
 
-    def _settings(self) -> Settings:
+    def _settings(self, *, has_replies: bool) -> Settings:
         ticks = self.environment.ticks_per_second
         config = self.config
         vip_filter = 0
@@ -490,7 +510,7 @@ class _Compiler:
             config.answers_echo,
             vip_filter,
             count_groups(count_entries(config.limits)),
-            has_replies=bool(self.draft.replies),
+            has_replies=has_replies,
         )
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
@@ -526,13 +546,22 @@ def _merge(drafts: Iterable[_Draft]) -> _Draft:
         whole.backend_info |= draft.backend_info
         whole.backends |= draft.backends
         whole.services |= draft.services
-        for backend, claims in draft.replies.items():
-            whole.replies[backend] += claims
     return whole
 
 
-def _contains(rows: Mapping[Any, Any], part: Mapping[Any, Any]) -> bool:
-    return all(rows.get(key) == row for key, row in part.items())
+def _take(rows: Mapping[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
+    return {key: rows.get(key) for key in keys}
+
+
+def _choose_replies(draft: _Draft) -> dict[Endpoint, ReplyRow]:
+    """Return whose source each backend's packets get."""
+    replies = {}
+    for backend, claims in draft.replies.items():
+        # One that is in the file answers for one that has left it.
+        claims.sort(key=lambda claim: (draft.backend_info[claim[0]].leaves_ns, claim[0]))
+        number, vip, port = claims[0]
+        replies[backend] = ReplyRow(vip, port, number, _is_shared(claims))
+    return replies
 
 
 def _digest_slots(words: SlotWords) -> bytes:

@@ -118,7 +118,8 @@ def propose(
         is_file_applied=observed.meaning_sha256 == meaning_sha256,
     )
     ring_changes = tuple(_compare_rings(before, after, _list_sizes(desired)))
-    changes = tuple(_compare_resources(before, after, because, _sources(config)))
+    touched = {*before.targets, *after.targets}
+    changes = tuple(_compare_resources(before, after, because, _sources(config, touched)))
     if not changes:
         changes = tuple(_compare_rows(desired, observed, ring_changes))
     # The meaning alone may differ: of what the tables don't hold, or because an apply
@@ -242,9 +243,12 @@ def _backend_slots(
     return before.get(service, {}).get(backend, 0), after.get(service, {}).get(backend, 0)
 
 
-def _sources(config: Config) -> dict[str, Source | None]:
+def _sources(config: Config, touched: Collection[str]) -> dict[str, Source | None]:
+    """Where services and their backends stand in the file, by address."""
     sources: dict[str, Source | None] = {}
     for service in config.services:
+        if service.name not in touched:
+            continue
         sources[f"service.{service.name}"] = service.source
         for backend in service.backends:
             sources[backend_address(service.name, backend.name)] = backend.source

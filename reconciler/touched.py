@@ -43,6 +43,8 @@ def _find_touched(before: Tables, after: Tables) -> Iterator[int]:
 
 def _find_changed(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> list[Any]:
     """The keys under which two tables hold different rows."""
+    if before == after:
+        return []
     gone = [key for key in before if key not in after]
     return [*gone, *(key for key, row in after.items() if before.get(key) != row)]
 
