@@ -8,6 +8,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reconciler import abi
 from reconciler.model import (
@@ -65,6 +66,10 @@ class Codec:
     def decode_many(self, data: bytes) -> list[Any]:
         """Return the rows that lie one behind the other in `data`."""
         return [self.from_fields(fields) for fields in np.frombuffer(data, self.dtype).tolist()]
+
+    def decode_cells(self, cells: NDArray[np.uint8]) -> list[Any]:
+        """Return the rows of an array of bytes, shape (rows, dtype.itemsize)."""
+        return self.decode_many(cells.tobytes())
 
     def decode(self, data: bytes) -> Any:
         """Return the row that `data` holds."""

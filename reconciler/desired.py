@@ -8,9 +8,11 @@ though not on its number.
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,9 +65,14 @@ _LAST_MOMENT_NS = 10**9
 
 
 class Rings:
-    """Builds rings, and keeps those of the last pass: a pass that changes nothing builds none."""
+    """What the last pass made, kept for the next: one that changes nothing makes nothing.
+
+    Attributes:
+        parts: what each service that is at rest put into the tables, by its name.
+    """
 
     def __init__(self) -> None:
+        self.parts: dict[str, _Part] = {}
         self._kept: dict[tuple[object, ...], NDArray[np.uint16]] = {}
         self._used: dict[tuple[object, ...], NDArray[np.uint16]] = {}
 
@@ -85,7 +92,7 @@ class Rings:
 
 @dataclass
 class _Draft:
-    """Tables in the making."""
+    """Tables in the making: those of one service, or all of them."""
 
     service_info: dict[int, ServiceInfo] = field(default_factory=dict)
     backend_info: dict[int, BackendInfo] = field(default_factory=dict)
@@ -94,6 +101,16 @@ class _Draft:
     replies: dict[Endpoint, list[tuple[int, IPAddress, int]]] = field(
         default_factory=lambda: defaultdict(list)
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one service puts into the tables, were it alone; `digest` is that of its slots."""
+
+    service: Service
+    draft: _Draft
+    replies: Mapping[Endpoint, ReplyRow]
+    digest: bytes
 
 
 def compile_tables(
@@ -112,7 +129,7 @@ def compile_tables(
         environment: what the machine is like.
         observed: what the kernel holds; its slots have shape (limits.ring_slots,).
         now_ns: CLOCK_MONOTONIC.
-        rings: builds the rings; give the same one every time to build each once.
+        rings: what the last pass made; give the same one every time to make it once.
         occupancy: where remembered flows live; None if nobody has looked, and then
             no pinned slot settles and no removed backend leaves before its time.
 
@@ -149,48 +166,134 @@ class _Compiler:
         self.rings = rings
         self.occupancy = occupancy
         self.draft = _Draft()
+        self.parts: dict[str, _Part] = {}
         self.services = {service.name: service for service in config.services}
         self.service_ids = assign_ids(
             self.services, _observed_service_ids(observed), config.limits.services
         )
+        self.live = ring_extents(observed)
+        self.observed_ids = _observed_backend_ids(observed)
         self.retired = self._find_retired()
         self.backend_ids = self._assign_backend_ids()
         self.extents = self._assign_extents()
 
     def compile(self) -> Tables:
         slots = np.zeros_like(self.observed.slots)
+        parts = []
         for service in self.config.services:
-            self._add_backends(service)
-            words, window_end_ns = self._move_ring(service)
-            slots[self.extents[service.name]] = words
-            self._add_service(service, window_end_ns)
+            extent = self.extents[service.name]
+            if part := self._find_part(service):
+                slots[extent] = self.observed.slots[extent]
+            else:
+                part, slots[extent] = self._make_part(service)
+            self._keep(part)
+            parts.append(part)
+        if np.array_equal(slots, self.observed.slots):
+            slots = self.observed.slots  # held once, and compared by a glance
+        self.rings.parts = self.parts
         self.rings.forget_unused()
+        self.draft = _merge(part.draft for part in parts)
+        replies, shared = self._join_replies(parts)
         return Tables(
-            settings={0: self._settings()},
+            settings={0: self._settings(has_replies=bool(replies))},
             interfaces=self._interfaces(),
             service_info=self.draft.service_info,
             backend_info=self.draft.backend_info,
             backends=self.draft.backends,
-            nat_replies=self._replies(),
-            services=self._mark_shared(),
+            nat_replies=replies,
+            services={
+                endpoint: row._replace(is_shared=True) if row.id in shared else row
+                for endpoint, row in self.draft.services.items()
+            },
             attachments=self._attachments(),
             meta=self.observed.meta,
             slots=slots,
         )
 
+    # --- what is at rest ---
+
+    def _find_part(self, service: Service) -> _Part | None:
+        """What the last pass made of a service, if making it again would change nothing.
+
+        That is so of the same service at rest, if the kernel holds just what it put there:
+        what is desired of it follows from these alone.
+        """
+        part = self.rings.parts.get(service.name)
+        if part is None or part.service != service or service.name in self.retired:
+            return None
+        if not (self._has_ids(part) and self._leads_there(part)):
+            return None
+        return self._adopt_rows(part)
+
+    def _has_ids(self, part: _Part) -> bool:
+        infos, name = part.draft.backend_info, part.service.name
+        return self.service_ids[name] in part.draft.service_info and all(
+            self.backend_ids[name, info.name] == number for number, info in infos.items()
+        )
+
+    def _adopt_rows(self, part: _Part) -> _Part | None:
+        """The part with the observed rows, if they are the same as its own.
+
+        What is one object need not be compared field by field, now or later.
+        """
+        observed, draft = self.observed, part.draft
+        adopted = _Draft(
+            _take(observed.service_info, draft.service_info),
+            _take(observed.backend_info, draft.backend_info),
+            _take(observed.backends, draft.backends),
+            draft.services,
+            draft.replies,
+        )
+        if adopted != draft:
+            return None
+        replies = _take(observed.nat_replies, part.replies)
+        return replace(
+            part, draft=adopted, replies=replies if replies == part.replies else part.replies
+        )
+
+    def _leads_there(self, part: _Part) -> bool:
+        """Whether the service's VIPs, and its slots, lead where the part has them lead."""
+        service, observed = part.service, self.observed.services
+        vips = {Endpoint(vip, service.port, service.protocol) for vip in self._vips(service)}
+        return (
+            all(endpoint.port == 0 or endpoint in vips for endpoint in part.draft.services)
+            and all(
+                endpoint in observed and observed[endpoint]._replace(is_shared=False) == row
+                for endpoint, row in part.draft.services.items()
+            )
+            and vips <= part.draft.services.keys()
+            and _digest_slots(self.observed.slots[self.extents[service.name]]) == part.digest
+        )
+
+    def _make_part(self, service: Service) -> tuple[_Part, SlotWords]:
+        self.draft = _Draft()
+        self._add_backends(service)
+        words, window_end_ns = self._move_ring(service)
+        self._add_service(service, window_end_ns)
+        replies = _choose_replies(self.draft)
+        return _Part(service, self.draft, replies, _digest_slots(words)), words
+
+    def _keep(self, part: _Part) -> None:
+        """Keep a part for the next pass, unless time alone may change it."""
+        name = part.service.name
+        is_moving = any(info.window_end_ns for info in part.draft.service_info.values())
+        if not is_moving and name not in self.retired:
+            self.parts[name] = part
+
     # --- who is who ---
 
-    def _find_retired(self) -> dict[tuple[str, str], int]:
-        """Backends that left the file and stay a while: (service, backend) to `leaves_ns`."""
-        retired = {}
-        for key, number in _observed_backend_ids(self.observed).items():
+    def _find_retired(self) -> dict[str, list[tuple[str, int]]]:
+        """Backends that left the file and stay a while, with `leaves_ns`, by service."""
+        retired: dict[str, list[tuple[str, int]]] = defaultdict(list)
+        wanted = {(s.name, b.name) for s in self.config.services for b in s.backends}
+        for key, number in self.observed_ids.items():
             service = self.services.get(key[0])
-            if service is None or any(b.name == key[1] for b in service.backends):
+            if service is None or key in wanted:
                 continue
             leaves_ns = self.observed.backend_info[number].leaves_ns
             leaves_ns = leaves_ns or self.now_ns + _timeout_ns(service)
             if leaves_ns > self.now_ns and not self._is_deserted(number, service, leaves_ns):
-                retired[key] = leaves_ns
+                retired[key[0]].append((key[1], leaves_ns))
         return retired
 
     def _is_deserted(self, number: int, service: Service, leaves_ns: int) -> bool:
@@ -202,15 +305,12 @@ class _Compiler:
 
     def _assign_backend_ids(self) -> dict[tuple[str, str], int]:
         named = [(s.name, b.name) for s in self.config.services for b in s.backends]
-        return assign_ids(
-            [*named, *self.retired],
-            _observed_backend_ids(self.observed),
-            self.config.limits.backends,
-        )
+        retired = [(service, name) for service, each in self.retired.items() for name, _ in each]
+        return assign_ids([*named, *retired], self.observed_ids, self.config.limits.backends)
 
     def _assign_extents(self) -> dict[str, slice]:
         """Rings keep their place; a new one never overlaps a live one, wanted or not."""
-        live = ring_extents(self.observed)
+        live = self.live
         taken = list_extents(self.observed)
         extents = {}
         for name, service in self.services.items():
@@ -228,12 +328,11 @@ class _Compiler:
             info = BackendInfo(backend.name, backend.weight, 0, backend.withheld_percent)
             row = self._backend_row(service, backend)
             self._add_backend(service, info, row)
-        for (service_name, backend_name), leaves_ns in self.retired.items():
-            if service_name == service.name:
-                number = self.backend_ids[service_name, backend_name]
-                info = BackendInfo(backend_name, 0, leaves_ns)
-                row = self.observed.backends[number]._replace(state=BackendState.DRAIN)
-                self._add_backend(service, info, row)
+        for name, leaves_ns in self.retired.get(service.name, ()):
+            number = self.backend_ids[service.name, name]
+            info = BackendInfo(name, 0, leaves_ns)
+            row = self.observed.backends[number]._replace(state=BackendState.DRAIN)
+            self._add_backend(service, info, row)
 
     def _add_backend(self, service: Service, info: BackendInfo, row: BackendRow) -> None:
         number = self.backend_ids[service.name, info.name]
@@ -337,7 +436,7 @@ class _Compiler:
         return moved, window_end_ns
 
     def _current_words(self, service: Service) -> tuple[SlotWords, NDArray[np.bool_] | None]:
-        live = ring_extents(self.observed).get(self.service_ids[service.name])
+        live = self.live.get(self.service_ids[service.name])
         if live is None:
             return np.zeros(service.ring_size, np.uint32), None
         words = self.observed.slots[live]
@@ -377,31 +476,28 @@ class _Compiler:
 
     # --- across services ---
 
-    def _replies(self) -> dict[Endpoint, ReplyRow]:
-        replies = {}
-        for backend, claims in self.draft.replies.items():
-            # One that is in the file answers for one that has left it.
-            claims.sort(key=lambda claim: (self.draft.backend_info[claim[0]].leaves_ns, claim[0]))
-            number, vip, port = claims[0]
-            replies[backend] = ReplyRow(vip, port, number, _is_shared(claims))
-        return replies
+    def _join_replies(self, parts: list[_Part]) -> tuple[Mapping[Endpoint, ReplyRow], set[int]]:
+        """Return the replies of all services, and the ids of those that share a backend.
 
-    def _mark_shared(self) -> dict[Endpoint, ServiceRow]:
-        """Where services share a backend, its replies must find their VIP."""
-        shared = {
-            self.draft.backends[number].service
-            for claims in self.draft.replies.values()
-            if _is_shared(claims)
-            for number, _, _ in claims
-        }
-        return {
-            endpoint: row._replace(is_shared=row.id in shared)
-            for endpoint, row in self.draft.services.items()
-        }
+        Where services share a backend, its replies must find their VIP.
+        """
+        replies: dict[Endpoint, ReplyRow] = {}
+        for part in parts:
+            replies |= part.replies
+        if len(replies) < sum(len(part.replies) for part in parts):
+            for part in parts:
+                for backend, claims in part.draft.replies.items():
+                    self.draft.replies[backend] += claims
+            replies = _choose_replies(self.draft)
+            sharing = [c for c in self.draft.replies.values() if _is_shared(c)]
+            numbers = {number for claims in sharing for number, _, _ in claims}
+        else:
+            numbers = {row.backend for row in replies.values() if row.is_shared}
+        return replies, {self.draft.backends[number].service for number in numbers}
 
     # --- the machine ---
 
-    def _settings(self) -> Settings:
+    def _settings(self, *, has_replies: bool) -> Settings:
         ticks = self.environment.ticks_per_second
         config = self.config
         vip_filter = 0
@@ -414,7 +510,7 @@ class _Compiler:
             config.answers_echo,
             vip_filter,
             count_groups(count_entries(config.limits)),
-            has_replies=bool(self.draft.replies),
+            has_replies=has_replies,
         )
 
     def _interfaces(self) -> dict[int, InterfaceRow]:
@@ -442,8 +538,38 @@ class _Compiler:
         return live.mode if live and is_settled else wanted
 
 
-def _is_shared(claims: Iterable[tuple[int, IPAddress, int]]) -> bool:
-    return len({(vip, port) for _, vip, port in claims}) > 1
+def _merge(drafts: Iterable[_Draft]) -> _Draft:
+    """Return the tables of all services together."""
+    whole = _Draft()
+    for draft in drafts:
+        whole.service_info |= draft.service_info
+        whole.backend_info |= draft.backend_info
+        whole.backends |= draft.backends
+        whole.services |= draft.services
+    return whole
+
+
+def _take(rows: Mapping[Any, Any], keys: Iterable[Any]) -> dict[Any, Any]:
+    return {key: rows.get(key) for key in keys}
+
+
+def _choose_replies(draft: _Draft) -> dict[Endpoint, ReplyRow]:
+    """Return whose source each backend's packets get."""
+    replies = {}
+    for backend, claims in draft.replies.items():
+        # One that is in the file answers for one that has left it.
+        claims.sort(key=lambda claim: (draft.backend_info[claim[0]].leaves_ns, claim[0]))
+        number, vip, port = claims[0]
+        replies[backend] = ReplyRow(vip, port, number, _is_shared(claims))
+    return replies
+
+
+def _digest_slots(words: SlotWords) -> bytes:
+    return hashlib.blake2b(words.tobytes(), digest_size=16).digest()
+
+
+def _is_shared(claims: Sequence[tuple[int, IPAddress, int]]) -> bool:
+    return len(claims) > 1 and len({(vip, port) for _, vip, port in claims}) > 1
 
 
 def _learns_flows(service: Service) -> bool:

@@ -15,6 +15,7 @@ another one.
 from __future__ import annotations
 
 from collections import deque
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import numpy as np
 from reconciler import abi, codec
 from reconciler.errors import Unavailable
 from reconciler.model import Limits
+from reconciler.rows import Cells, Rows
 from reconciler.tables import Endpoint
 
 Records = np.ndarray[tuple[int], np.dtype[np.void]]
@@ -68,12 +70,21 @@ def hash_endpoint(endpoint: Endpoint) -> int:
     return (x * _GOLDEN) & _MASK
 
 
+def _decode_entries(table: str, cells: Cells) -> list[tuple[Endpoint, Any]]:
+    """Return the endpoints, each with what it is in one table."""
+    field, _ = _PARTS[table]
+    entries = cells.reshape(-1).view(abi.ENTRY)
+    keys = codec.ENDPOINT.decode_many(entries["endpoint"].tobytes())
+    values = codec.VALUES[table].decode_many(entries[field].tobytes())
+    return list(zip(keys, values, strict=True))
+
+
 class Directory:
     """The directory in `groups` (dtype `abi.GROUP`) and `rows` (dtype `abi.ENTRY`).
 
-    Shapes: (a power of two,) and (n,). Both may be mapped memory; nothing is kept but
-    which rows are free, so it may be opened anew at any time. The last `spare` rows are
-    for changes.
+    Shapes: (a power of two,) and (n,). Both may be mapped memory; what is kept is which
+    rows are free and what was read last, so it may be opened anew at any time. The last
+    `spare` rows are for changes.
     """
 
     def __init__(self, groups: Records, rows: Records, spare: int = SPARE) -> None:
@@ -81,17 +92,25 @@ class Directory:
         self._rows = rows
         self._spare = spare
         self._shift = 64 - (len(groups).bit_length() - 1)
+        self._read = {table: Rows(partial(_decode_entries, table)) for table in _PARTS}
+        # What was read last, by row and by endpoint.
+        self._read_before: dict[str, tuple[dict[int, Any], dict[Endpoint, Any]]]
+        self._read_before = {table: ({}, {}) for table in _PARTS}
         used = set(self._groups["rows"][self._groups["tags"] != 0].tolist())
         # A row rests before it is used again: a packet may still be reading it.
         self._free = deque(number for number in range(len(rows)) if number not in used)
 
     def read(self, table: str) -> dict[Endpoint, Any]:
         """Return the rows of `services` or of `nat_replies`."""
-        field, part = _PARTS[table]
-        live = self._rows[self._groups["rows"][self._groups["tags"] != 0]]
-        live = live[(live["parts"] & part) != 0]
-        keys = codec.ENDPOINT.decode_many(live["endpoint"].tobytes())
-        return dict(zip(keys, codec.VALUES[table].decode_many(live[field].tobytes()), strict=True))
+        _, part = _PARTS[table]
+        numbers = self._groups["rows"][self._groups["tags"] != 0]
+        numbers = np.sort(numbers[(self._rows["parts"][numbers] & part) != 0])
+        cells = np.zeros((len(self._rows), abi.ENTRY.itemsize), np.uint8)
+        cells[numbers] = self._rows[numbers].view(np.uint8).reshape(-1, abi.ENTRY.itemsize)
+        rows = self._read[table].read(cells)
+        if rows is not self._read_before[table][0]:
+            self._read_before[table] = rows, dict(rows.values())
+        return self._read_before[table][1]
 
     def put(self, table: str, key: Endpoint, row: Any) -> None:
         """Write what an endpoint is in one table; its part in the other stays.

@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reconciler.model import BackendState, FlowTracking, Forwarding, Protocol
-from reconciler.tables import BackendRow, SlotWords, Tables, ring_extents, unpack_slots
+from reconciler.tables import (
+    BackendRow,
+    Endpoint,
+    SlotWords,
+    Tables,
+    ring_extents,
+    unpack_slots,
+)
 
 _Ids: TypeAlias = NDArray[np.uint16]
 _Servers: TypeAlias = NDArray[np.int64]
@@ -68,30 +75,54 @@ def find_disruptions(
         observed: what is.
         remembered: how many remembered flows each backend has; None if nobody has looked.
     """
-    live = ring_extents(observed)
+    live, vips = ring_extents(observed), _group_vips(observed)
     named = sorted((info.name, number) for number, info in observed.service_info.items())
     found = [
-        _Service(number, desired, observed, remembered).describe()
+        _Service(
+            number,
+            vips[number],
+            live[number],
+            desired=desired,
+            observed=observed,
+            remembered=remembered,
+        ).describe()
         for _, number in named
         if number in live
     ]
     return tuple(one for one in found if one is not None)
 
 
+def _group_vips(tables: Tables) -> dict[int, list[Endpoint]]:
+    """Return the VIPs of each service that has some, by its id, in a stable order."""
+    groups: dict[int, list[Endpoint]] = defaultdict(list)
+    for endpoint, row in tables.services.items():
+        groups[row.id].append(endpoint)
+    return {number: sorted(vips, key=str) for number, vips in groups.items()}
+
+
 class _Service:
     """One service that is there, and what becomes of its VIPs."""
 
     def __init__(
-        self, number: int, desired: Tables, observed: Tables, remembered: FlowCounts | None
+        self,
+        number: int,
+        vips: list[Endpoint],
+        extent: slice,
+        *,
+        desired: Tables,
+        observed: Tables,
+        remembered: FlowCounts | None,
     ) -> None:
         self.desired, self.observed, self.remembered = desired, observed, remembered
-        self.number = number
-        self.vips = sorted((e for e, row in observed.services.items() if row.id == number), key=str)
+        self.number, self.vips = number, vips
         self.kept = [vip for vip in self.vips if vip in desired.services]
-        self.before = observed.slots[ring_extents(observed)[number]]
+        self.before = observed.slots[extent]
         self._servers: dict[tuple[object, ...], int] = {}
 
     def describe(self) -> Disruption | None:
+        """Return what becomes of its flows; None if nothing does."""
+        if not self._is_touched():
+            return None
         endings = tuple(self._find_endings())
         causes: dict[str, float] = defaultdict(float)
         for cause, share in self._find_causes():
@@ -101,6 +132,21 @@ class _Service:
         info = self.observed.service_info[self.number]
         broken = min(sum(causes.values(), 0.0), 1.0)
         return Disruption(info.name, self.vips[0].protocol, broken, tuple(causes), endings)
+
+    def _is_touched(self) -> bool:
+        """Whether anything that its flows depend on becomes another."""
+        before, after = self.observed, self.desired
+        return (
+            before.settings != after.settings
+            or before.service_info.get(self.number) != after.service_info.get(self.number)
+            or any(before.services[vip] != after.services.get(vip) for vip in self.vips)
+            or not np.array_equal(self.before, self._find_after())
+            or any(
+                before.backends.get(number) != after.backends.get(number)
+                or before.backend_info.get(number) != after.backend_info.get(number)
+                for number in np.flatnonzero(np.bincount(_find_homes(self.before))).tolist()
+            )
+        )
 
     def _is_moved(self) -> bool:
         backend, _ = unpack_slots(self.before)
@@ -114,15 +160,16 @@ class _Service:
     def _find_endings(self) -> Iterator[Ending]:
         if not self.kept:
             return
-        keepers = set(np.unique(_find_homes(self._find_after())).tolist())
-        for number, info in sorted(self.desired.backend_info.items(), key=lambda i: i[1].name):
+        infos = self.desired.backend_info
+        keepers = np.unique(_find_homes(self._find_after())).tolist()
+        for number in sorted((i for i in keepers if i in infos), key=lambda i: infos[i].name):
             row, was = self.desired.backends.get(number), self.observed.backends.get(number)
-            if row is None or was is None or number not in keepers:
+            if row is None or was is None:
                 continue
             if row.state is BackendState.DRAIN and was.state is BackendState.READY:
                 timeout_ms = self.desired.service_info[row.service].drain_timeout_ms
-                within_s = timeout_ms / 1000 if info.leaves_ns else None
-                yield Ending(info.name, within_s, self._count_remembered(number))
+                within_s = timeout_ms / 1000 if infos[number].leaves_ns else None
+                yield Ending(infos[number].name, within_s, self._count_remembered(number))
 
     def _count_remembered(self, number: int) -> int | None:
         if self.remembered is None:
@@ -174,19 +221,23 @@ class _Service:
 
     def _find_servers(self, words: SlotWords) -> _Servers:
         """Who serves the flows of each slot now, as a number for its address and port."""
-        rows = self.observed.backends
+        homes = _find_homes(words)
         table = np.zeros(1 << 16, np.int64)
-        for number, row in rows.items():
-            table[number] = self._identify(row)
-        return table[_find_homes(words)]
+        for number in np.unique(homes).tolist():
+            if row := self.observed.backends.get(number):
+                table[number] = self._identify(row)
+        return table[homes]
 
     def _find_keepers(self, words: SlotWords) -> _Servers:
         """Who will serve them afterwards; a server that answers nobody is none."""
+        homes = _find_homes(words)
         table = np.zeros(1 << 16, np.int64)
-        for number, row in self.desired.backends.items():
-            is_away = row.state is BackendState.MAINT or self.desired.backend_info[number].is_down
-            table[number] = 0 if is_away else self._identify(row)
-        return table[_find_homes(words)]
+        for number in np.unique(homes).tolist():
+            row = self.desired.backends.get(number)
+            if row and row.state is not BackendState.MAINT:
+                is_down = self.desired.backend_info[number].is_down
+                table[number] = 0 if is_down else self._identify(row)
+        return table[homes]
 
     def _identify(self, row: BackendRow) -> int:
         """A number, not 0, for what a flow's packets find: the same for the same server."""

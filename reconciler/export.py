@@ -6,7 +6,7 @@ This is the way back of `desired.compile_tables`; `config.render` is that of
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import islice, permutations, product
 
@@ -22,7 +22,7 @@ from reconciler.model import (
     digest_meaning,
 )
 from reconciler.overrides import BackendName
-from reconciler.tables import Endpoint, ServiceRow, Tables
+from reconciler.tables import Endpoint, ServiceRow, Tables, group_backends
 
 # Orders of the interfaces to try: all of up to three.
 _MAX_ORDERS = 6
@@ -103,8 +103,9 @@ def rebuild_config(
 def _rebuild_services(tables: Tables) -> Iterator[Service]:
     """Yield the services that are whole, by name."""
     rows = {row.id: (endpoint, row) for endpoint, row in tables.services.items() if row.ring_size}
+    groups = group_backends(tables)
     for number in sorted(tables.service_info, key=lambda number: tables.service_info[number].name):
-        backends = tuple(_rebuild_backends(tables, number, is_leaving=False))
+        backends = tuple(_rebuild_backends(tables, groups.get(number, []), is_leaving=False))
         if number in rows and backends:
             yield _rebuild_service(tables, number, *rows[number], backends)
 
@@ -133,21 +134,25 @@ def _read_duration(duration_ms: int) -> float:
     return parse_duration(render_duration(duration_ms / 1_000))
 
 
-def _rebuild_backends(tables: Tables, service: int, *, is_leaving: bool) -> Iterator[Backend]:
-    for number, info in sorted(tables.backend_info.items(), key=lambda item: item[1].name):
-        row = tables.backends.get(number)
-        if row and row.service == service and bool(info.leaves_ns) == is_leaving:
+def _rebuild_backends(
+    tables: Tables, numbers: Iterable[int], *, is_leaving: bool
+) -> Iterator[Backend]:
+    infos = tables.backend_info
+    for number in sorted((i for i in numbers if i in infos), key=lambda i: infos[i].name):
+        info, row = infos[number], tables.backends[number]
+        if bool(info.leaves_ns) == is_leaving:
             yield Backend(info.name, row.address, row.port, info.weight, row.state)
 
 
 def _describe_leaving(tables: Tables) -> Iterator[tuple[str, tuple[str, ...]]]:
+    groups = group_backends(tables)
     for number, info in tables.service_info.items():
         yield (
             info.name,
             tuple(
                 f"left the file, stays for its flows: {backend.name},"
                 f" {format_address_port(backend.address, backend.port)}"
-                for backend in _rebuild_backends(tables, number, is_leaving=True)
+                for backend in _rebuild_backends(tables, groups.get(number, []), is_leaving=True)
             ),
         )
 

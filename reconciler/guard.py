@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
 
 from reconciler.model import Config, Safety
-from reconciler.resources import Resources, backend_address
+from reconciler.resources import Resources, backend_address, find_service
 
 # Of two or three backends, losing one is always "too many percent".
 FEWEST_FOR_PERCENT = 4
@@ -76,9 +77,10 @@ def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iter
         for key in ("affinity", "ring_size"):
             if before.get(key) != after.get(key):
                 yield f"service {after['name']}: another {key} moves flows of every backend"
+    live, wanted = _live_backends(observed), _live_backends(desired)
     for service in sorted(_services(observed)):
-        present = _live_backends(observed, service)
-        kept = present & _live_backends(desired, service)
+        present = live[service]
+        kept = present & wanted[service]
         if f"service.{service}" not in desired:
             continue
         removed = len(present) - len(kept)
@@ -88,10 +90,11 @@ def _objections(safety: Safety, desired: Resources, observed: Resources) -> Iter
                 f"service {service}: removes {removed} of {len(present)} backends"
                 f" ({percent:.0f} %), safety.max_remove_percent is {safety.max_remove_percent}"
             )
+    known = _services(observed)
     for service in sorted(_services(desired)):
-        left = len(_live_backends(desired, service))
-        is_new = service not in _services(observed)
-        is_fewer = left < len(_live_backends(observed, service))
+        left = len(wanted[service])
+        is_new = service not in known
+        is_fewer = left < len(live[service])
         if left < safety.min_backends and (is_new or is_fewer):
             yield (
                 f"service {service}: leaves {left} backends,"
@@ -103,10 +106,11 @@ def _services(resources: Resources) -> set[str]:
     return {r["name"] for address, r in resources.items() if "ring_size" in r}
 
 
-def _live_backends(resources: Resources, service: str) -> set[str]:
-    prefix = f"service.{service}.backend."
-    return {
-        address
-        for address, r in resources.items()
-        if address.startswith(prefix) and r["state"] == "ready" and r["weight"]
-    }
+def _live_backends(resources: Resources) -> dict[str, set[str]]:
+    """The addresses of the backends that take new flows, by service."""
+    live: dict[str, set[str]] = defaultdict(set)
+    for address, resource in resources.items():
+        service = find_service(address)
+        if service and resource["state"] == "ready" and resource["weight"]:
+            live[service].add(address)
+    return live

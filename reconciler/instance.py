@@ -33,12 +33,13 @@ from reconciler.lock import Hold, hold_lock
 from reconciler.log import log_event
 from reconciler.memory import Judge, Occupancy, needs_memory, needs_occupancy
 from reconciler.model import Config, XdpMode
+from reconciler.neighbours import nudge_neighbours
 from reconciler.override_store import OverrideFollower, OverrideStore
 from reconciler.overrides import Overrides, apply_overrides
-from reconciler.plan import Operation, Plan, Store, diff
+from reconciler.plan import Operation, Plan, Put, Store, diff
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
-from reconciler.tables import Endpoint, Tables, make_empty_tables
+from reconciler.tables import BackendRow, Endpoint, Tables, make_empty_tables
 
 # Attaching can change what an interface can do; settled after one more look.
 _ROUNDS = 3
@@ -243,9 +244,9 @@ class Instance:
 
     # --- doing ---
 
-    def nudge_neighbours(self, tables: Tables) -> None:
+    def nudge_neighbours(self, backends: Iterable[BackendRow]) -> None:
         """Have the kernel look for the backends' neighbours: XDP never asks for one."""
-        netlink.nudge_neighbours(row.address for row in tables.backends.values())
+        nudge_neighbours(row.address for row in backends)
 
     def reconcile(
         self,
@@ -282,9 +283,11 @@ class Instance:
             raise Blocked(
                 proposal.objection, remedy="if that is what you want: --allow-large-change"
             )
-        self.nudge_neighbours(proposal.desired)
         if not proposal.operations:
+            self.nudge_neighbours(proposal.desired.backends.values())
             return Outcome(proposal)
+        # Who is new is asked for before anything leads there; for the others nothing changes.
+        self.nudge_neighbours(_list_new_backends(proposal.operations))
         try:
             self.dataplane.create(config.limits)
             writes, last_look = self._converge(proposal, verify=verify)
@@ -296,6 +299,7 @@ class Instance:
             self._roll_back(proposal.observed, existed, failure)
             raise failure from error
         self.dataplane.forget_old_programs()
+        self.nudge_neighbours(proposal.desired.backends.values())
         return Outcome(proposal, writes, last_look)
 
     def _converge(self, proposal: Proposal, *, verify: bool) -> tuple[int, Proposal | None]:
@@ -366,6 +370,11 @@ class Instance:
         The caller holds the instance.
         """
         self.dataplane.remove()
+
+
+def _list_new_backends(operations: Plan) -> list[BackendRow]:
+    puts = (each for each in operations if isinstance(each, Put) and each.table == "backends")
+    return [put.row for put in puts]
 
 
 def _describe_differences(desired: Tables, observed: Tables) -> str:

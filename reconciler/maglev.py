@@ -34,6 +34,9 @@ _BACKEND_MASK = (1 << _BACKEND_BITS) - 1
 _UNCLAIMED = np.iinfo(np.int64).max
 _MATRIX_CELLS = 1 << 18  # a few matrices of this many int64 stay in the cache
 
+# To set out on a walk costs as much as this many visits.
+_VISITS_PER_WALK = 512
+
 _Ints: TypeAlias = NDArray[np.int64]
 
 
@@ -104,7 +107,7 @@ def build_ring(weights: Mapping[str, int], size: int) -> NDArray[np.uint16]:
     ring = np.empty(size, dtype=np.uint16)
     free = np.arange(size, dtype=np.int64)
     room = np.array([shares[name] for name in names], dtype=np.int64)
-    claims = walks.find_first_claims()
+    claims = walks.find_first_claims(np.arange(len(names), dtype=np.int64), free)
     # The room left always equals the free slots, so each round either fills the ring or fills up
     # at least one backend that had room.
     while True:
@@ -115,7 +118,7 @@ def build_ring(weights: Mapping[str, int], size: int) -> NDArray[np.uint16]:
             return ring
         room = np.maximum(room - np.bincount(winners, minlength=room.size), 0)
         free = free[excess]
-        claims = walks.find_first_claims_among(np.flatnonzero(room), free)
+        claims = walks.find_first_claims(np.flatnonzero(room), free)
 
 
 def least_moved(before: Mapping[str, int], after: Mapping[str, int]) -> int:
@@ -174,28 +177,37 @@ class _Walks:
         self._clock_at = np.empty_like(self._clock)
         self._clock_at[self._places] = self._clock
 
-    def find_first_claims(self) -> _Ints:
-        """The earliest claim on every slot by any backend, shape (size,)."""
-        backends = np.arange(self._weights.size, dtype=np.int64)
+    def find_first_claims(self, backends: _Ints, slots: _Ints) -> _Ints:
+        """The earliest claim on each of `slots` by one of `backends`, shape of `slots`.
+
+        Either walk makes the same claims: which one is taken changes the time, not the result.
+        """
         # When each slot has been visited `laps` times on average, all but one in e**laps is
-        # claimed. Later visits cost more than looking up the few slots that are left, and where
-        # that line is drawn changes the time this takes, not the result.
+        # claimed. Later visits cost more than looking up the few slots that are left.
         laps = backends.size.bit_length()
-        deadline = laps * (1 << _CLOCK_BITS) // int(self._weights.sum())
-        turns = np.searchsorted(self._clock, (deadline + 1) * self._weights)
+        visits = laps * self._size + _VISITS_PER_WALK * backends.size
+        if slots.size * backends.size <= visits:
+            return self._look_up_claims(backends, slots)
+        claims = self._walk(backends, laps)[slots]
+        unclaimed = np.flatnonzero(claims == _UNCLAIMED)
+        claims[unclaimed] = self._look_up_claims(backends, slots[unclaimed])
+        return claims
+
+    def _walk(self, backends: _Ints, laps: int) -> _Ints:
+        """The earliest claim on every slot, shape (size,), when each was visited `laps` times."""
+        weights = self._weights[backends]
+        deadline = laps * (1 << _CLOCK_BITS) // int(weights.sum())
+        turns = np.searchsorted(self._clock, (deadline + 1) * weights)
         claims = np.full(self._size, _UNCLAIMED, dtype=np.int64)
-        for backend in backends:
-            count = turns[backend]
+        for backend, count in zip(backends, turns, strict=True):
             slots = self._starts[backend] + self._steps[backend] * self._places[:count]
             slots %= self._size
             times = self._clock[:count] // self._weights[backend]
             # A walk visits no slot twice, so nothing is lost in this assignment.
             claims[slots] = np.minimum(claims[slots], times << _BACKEND_BITS | backend)
-        unclaimed = np.flatnonzero(claims == _UNCLAIMED)
-        claims[unclaimed] = self.find_first_claims_among(backends, unclaimed)
         return claims
 
-    def find_first_claims_among(self, backends: _Ints, slots: _Ints) -> _Ints:
+    def _look_up_claims(self, backends: _Ints, slots: _Ints) -> _Ints:
         """The earliest claim on each of `slots` by one of `backends`, shape of `slots`."""
         column = backends[:, np.newaxis]
         claims = np.empty(slots.size, dtype=np.int64)

@@ -182,6 +182,23 @@ class Service:
     health: Health | None = None
     slow_start_s: float = 0.0
     source: Source | None = field(default=None, compare=False)
+    _meaning: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    def digest_meaning(self) -> bytes:
+        """Return a digest of what it asks of the tables; it is made once."""
+        if not self._meaning:
+            asked = replace(
+                self,
+                source=None,
+                health=None,
+                slow_start_s=0.0,
+                backends=tuple(
+                    replace(backend, source=None, health_address=None, health_port=None)
+                    for backend in self.backends
+                ),
+            )
+            object.__setattr__(self, "_meaning", hashlib.sha256(repr(asked).encode()).digest())
+        return self._meaning
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,25 +290,13 @@ def digest_meaning(config: Config) -> str:
     Layout, comments and order take no part in it, nor what only concerns the
     controller: health, slow start, safety, reconcile, metrics, limits.
     """
-    services = [
-        replace(service, source=None, backends=(), health=None, slow_start_s=0.0)
-        for service in config.services
-    ]
-    backends = [
-        [
-            replace(backend, source=None, health_address=None, health_port=None)
-            for backend in service.backends
-        ]
-        for service in config.services
-    ]
     asked = (
         config.interfaces,
         config.xdp_mode,
         config.hash_seed,
         config.tunnel,
         config.answers_echo,
-        services,
-        backends,
+        [service.digest_meaning() for service in config.services],
     )
     return hashlib.sha256(repr(asked).encode()).hexdigest()
 

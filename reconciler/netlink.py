@@ -23,6 +23,7 @@ from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
 from reconciler.ethtool import read_driver
 from reconciler.model import IPAddress, XdpMode
+from reconciler.neighbours import Hop, nudge_hops
 
 # include/uapi/linux/netdev.h
 _NETDEV_CMD_DEV_GET = 1
@@ -30,7 +31,6 @@ _BASIC = 1 << 0
 _NDO_XMIT = 1 << 2
 
 _SCOPE_LINK = 253  # include/uapi/linux/rtnetlink.h
-_NTF_USE = 1
 _IFF_UP, _IFF_LOOPBACK = 1, 8  # include/uapi/linux/if.h
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
 _NUD_VALID = 0xDE  # include/net/neighbour.h: what bpf_fib_lookup answers with
@@ -174,35 +174,6 @@ def _can_xmit(link: Any, features: Mapping[int, int] | None) -> bool:
     return read_driver(link.get_attr("IFLA_IFNAME")) in _DRIVERS_THAT_REDIRECT
 
 
-def nudge_neighbours(addresses: Iterable[IPAddress]) -> None:
-    """Have the kernel resolve, or confirm, the next hop of each address.
-
-    XDP reads the neighbour table but never asks for an entry, and frames it sends
-    confirm none: without this an entry would grow stale and an answer late.
-    Addresses without a route are left to whoever asks for them, and so are those that
-    the kernel refuses (no ARP there, a link that went meanwhile): what is missing then
-    is a hint, and the first packet waits for its neighbour.
-    """
-    with IPRoute() as routes:
-        _nudge(routes, {hop for address in addresses for hop in _find_hop(routes, address)})
-
-
-def _nudge(routes: IPRoute, hops: Iterable[tuple[int, str]]) -> None:
-    for ifindex, address in sorted(hops):
-        with contextlib.suppress(NetlinkError):
-            routes.neigh("replace", dst=address, ifindex=ifindex, flags=_NTF_USE, state=0)
-
-
-def _find_hop(routes: IPRoute, address: IPAddress) -> list[tuple[int, str]]:
-    try:
-        route = _ask_way(routes, address)
-    except NetlinkError:
-        return []
-    if route is None or route["type"] != _RTN_UNICAST:
-        return []
-    return [(route.get_attr("RTA_OIF"), route.get_attr("RTA_GATEWAY") or str(address))]
-
-
 def _ask_way(routes: IPRoute, address: IPAddress) -> Any:
     """The kernel's answer, read to its end, which pyroute2 wants."""
     return next(iter([*routes.route("get", dst=str(address))]), None)
@@ -299,14 +270,11 @@ def nudge_ways(ways: Mapping[IPAddress, Way]) -> None:
     """Have the kernel resolve the next hop of each way, as `nudge_neighbours` does."""
     with _asking() as routes:
         indexes = {link.get_attr("IFLA_IFNAME"): link["index"] for link in routes.get_links()}
-        _nudge(
-            routes,
-            {
-                (indexes[way.interface], str(way.gateway or address))
-                for address, way in ways.items()
-                if way.interface in indexes and not way.is_local
-            },
-        )
+    nudge_hops(
+        Hop(indexes[way.interface], way.gateway or address)
+        for address, way in ways.items()
+        if way.interface in indexes and not way.is_local
+    )
 
 
 def find_neighbours(ways: Mapping[IPAddress, Way]) -> dict[IPAddress, bool]:

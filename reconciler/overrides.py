@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from reconciler.errors import Unavailable
-from reconciler.model import Backend, BackendState, Config
+from reconciler.model import Backend, BackendState, Config, Service
 
 BackendName: TypeAlias = tuple[str, str]
 """A service's name and the name of one of its backends."""
@@ -97,17 +97,20 @@ def apply_overrides(config: Config, overrides: Overrides) -> Config:
     names them.
     """
     states = {each.name: each.state for each in overrides}
-    services = tuple(
-        replace(
+    touched = {service for service, _ in states}
+
+    def override(service: Service) -> Service:
+        if service.name not in touched:
+            return service
+        return replace(
             service,
             backends=tuple(
                 replace(backend, state=states.get((service.name, backend.name), backend.state))
                 for backend in service.backends
             ),
         )
-        for service in config.services
-    )
-    return replace(config, services=services)
+
+    return replace(config, services=tuple(map(override, config.services)))
 
 
 def find_strays(overrides: Overrides, known: Collection[BackendName]) -> Overrides:

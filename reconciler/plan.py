@@ -112,13 +112,14 @@ def _pin_slots(desired: Tables, observed: Tables) -> tuple[Tables, Plan]:
     """
     if desired.slots.shape != observed.slots.shape:
         return observed, ()
-    backend, previous = unpack_slots(observed.slots)
-    _, wanted = unpack_slots(desired.slots)
+    changed = _changed_slots(desired, observed)
+    backend, previous = unpack_slots(observed.slots[changed])
+    _, wanted = unpack_slots(desired.slots[changed])
     was_moved = (previous != 0) & (previous != backend) & (backend != 0)
-    indexes = np.flatnonzero(was_moved & (wanted == backend))
-    if not indexes.size:
+    pinned = was_moved & (wanted == backend)
+    if not np.any(pinned):
         return observed, ()
-    store = Store(indexes, pack_slots(backend[indexes], backend[indexes]))
+    store = Store(changed[pinned], pack_slots(backend[pinned], backend[pinned]))
     return step(observed, store), (store,)
 
 
@@ -132,16 +133,20 @@ def _find_live_slots(tables: Tables) -> NDArray[np.bool_]:
 
 def _puts(table: str, desired: Tables, observed: Tables) -> Iterator[Operation]:
     before = observed.rows(table)
-    for key, row in _sorted_rows(desired.rows(table)):
-        if before.get(key) != row:
-            yield Put(table, key, row)
+    if desired.rows(table) == before:  # as ever, and told without asking key by key
+        return
+    put = {key: row for key, row in desired.rows(table).items() if before.get(key) != row}
+    for key, row in _sorted_rows(put):
+        yield Put(table, key, row)
 
 
 def _drops(table: str, desired: Tables, observed: Tables) -> Iterator[Operation]:
     after = desired.rows(table)
-    for key, _ in _sorted_rows(observed.rows(table)):
-        if key not in after:
-            yield Drop(table, key)
+    if after == observed.rows(table):
+        return
+    dropped = {key: row for key, row in observed.rows(table).items() if key not in after}
+    for key, _ in _sorted_rows(dropped):
+        yield Drop(table, key)
 
 
 def _sorted_rows(rows: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
@@ -158,6 +163,8 @@ def _changed_slots(desired: Tables, observed: Tables) -> NDArray[np.intp]:
         raise ValueError(
             f"slot arrays differ in size: {desired.slots.shape} and {observed.slots.shape}"
         )
+    if desired.slots is observed.slots:
+        return np.empty(0, np.intp)
     return np.flatnonzero(desired.slots != observed.slots)
 
 

@@ -6,7 +6,7 @@ against observed, in operations for the data plane and in changes for the reader
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from reconciler.resources import (
     list_resources,
 )
 from reconciler.tables import Meta, Tables, ring_extents, unpack_slots
+from reconciler.touched import focus
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,15 @@ def propose(
     desired = compile_tables(
         asked, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
     )
-    before, after = _View.of(observed), _View.of(desired)
+    before, after = map(_View.of, focus(observed, desired))
     meaning_sha256 = digest_meaning(config)
     because = _Reasons(
         {backend_address(*each.name) for each in overrides},
         is_file_applied=observed.meaning_sha256 == meaning_sha256,
     )
-    ring_changes = tuple(_compare_rings(before, after))
-    changes = tuple(_compare_resources(before, after, because, _sources(config)))
+    ring_changes = tuple(_compare_rings(before, after, _list_sizes(desired)))
+    touched = {*before.targets, *after.targets}
+    changes = tuple(_compare_resources(before, after, because, _sources(config, touched)))
     if not changes:
         changes = tuple(_compare_rows(desired, observed, ring_changes))
     # The meaning alone may differ: of what the tables don't hold, or because an apply
@@ -241,20 +243,28 @@ def _backend_slots(
     return before.get(service, {}).get(backend, 0), after.get(service, {}).get(backend, 0)
 
 
-def _sources(config: Config) -> dict[str, Source | None]:
+def _sources(config: Config, touched: Collection[str]) -> dict[str, Source | None]:
+    """Where services and their backends stand in the file, by address."""
     sources: dict[str, Source | None] = {}
     for service in config.services:
+        if service.name not in touched:
+            continue
         sources[f"service.{service.name}"] = service.source
         for backend in service.backends:
             sources[backend_address(service.name, backend.name)] = backend.source
     return sources
 
 
-def _compare_rings(before: _View, after: _View) -> Iterator[RingChange]:
-    for service in sorted(after.targets):
-        old, new = before.targets.get(service), after.targets[service]
-        size = len(new)
-        if old is None:
+def _list_sizes(tables: Tables) -> dict[str, int]:
+    """The slots of each service's ring, by its name."""
+    infos, extents = tables.service_info, ring_extents(tables)
+    return {infos[i].name: e.stop - e.start for i, e in extents.items() if i in infos}
+
+
+def _compare_rings(before: _View, after: _View, sizes: Mapping[str, int]) -> Iterator[RingChange]:
+    for service, size in sorted(sizes.items()):
+        old, new = before.targets.get(service), after.targets.get(service)
+        if old is None or new is None:  # it is new, or nothing of it is another
             yield RingChange(service, size, 0, 0)
         elif len(old) != size:
             yield RingChange(service, size, size, size)

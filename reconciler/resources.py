@@ -6,13 +6,21 @@ An address is a path such as `service.web.backend.web-2`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from reconciler.overrides import BackendName
-from reconciler.tables import BackendInfo, Settings, Tables, ring_extents, unpack_slots
+from reconciler.tables import (
+    BackendInfo,
+    Settings,
+    Tables,
+    group_backends,
+    ring_extents,
+    unpack_slots,
+)
 
 Attributes: TypeAlias = dict[str, Any]
 Resources: TypeAlias = dict[str, Attributes]
@@ -21,6 +29,12 @@ Resources: TypeAlias = dict[str, Attributes]
 def backend_address(service: str, backend: str) -> str:
     """Return the address of a backend."""
     return f"service.{service}.backend.{backend}"
+
+
+def find_service(address: str) -> str:
+    """Return whose backend an address is; empty if it is not a backend's."""
+    parts = address.split(".", 3)
+    return parts[1] if len(parts) == 4 and parts[2] == "backend" else ""
 
 
 def list_resources(tables: Tables) -> Resources:
@@ -112,20 +126,20 @@ def _describe_health(info: BackendInfo) -> str:
 def count_slots(tables: Tables) -> dict[str, dict[str, int]]:
     """Return, by service name, how many slots lead to each of its backends, by name."""
     counts = {}
+    groups = group_backends(tables)
     for number, extent in ring_extents(tables).items():
         info = tables.service_info.get(number)
         if info is not None:
             per_id = np.bincount(unpack_slots(tables.slots[extent])[0])
-            counts[info.name] = _name_counts(tables, number, per_id.tolist())
+            counts[info.name] = _name_counts(tables, groups.get(number, []), per_id)
     return counts
 
 
-def _name_counts(tables: Tables, service: int, per_id: list[int]) -> dict[str, int]:
-    return {
-        info.name: per_id[number] if number < len(per_id) else 0
-        for number, info in sorted(tables.backend_info.items(), key=lambda item: item[1].name)
-        if number in tables.backends and tables.backends[number].service == service
-    }
+def _name_counts(
+    tables: Tables, numbers: Iterable[int], per_id: NDArray[np.intp]
+) -> dict[str, int]:
+    named = sorted((tables.backend_info[i].name, i) for i in numbers if i in tables.backend_info)
+    return {name: int(per_id[i]) if i < len(per_id) else 0 for name, i in named}
 
 
 def find_ids(tables: Tables) -> dict[BackendName, int]:

@@ -7,6 +7,7 @@ lie in the maps is `reconciler.codec`'s affair.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Address, IPv6Address
@@ -236,6 +237,14 @@ def list_extents(tables: Tables) -> list[slice]:
     """
     extents = {(row.ring_offset, row.ring_size) for row in tables.services.values()}
     return [slice(offset, offset + size) for offset, size in sorted(extents) if size]
+
+
+def group_backends(tables: Tables) -> dict[int, list[int]]:
+    """Return the ids of each service's backends, by the service's id."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, row in tables.backends.items():
+        groups[row.service].append(number)
+    return groups
 
 
 def ring_extents(tables: Tables) -> dict[int, slice]:

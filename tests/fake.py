@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from reconciler.override_store import OverrideFollower, OverrideStore
 from reconciler.overrides import Overrides
 from reconciler.plan import Operation, step
 from reconciler.proposal import Proposal
-from reconciler.tables import Tables, make_empty_tables
+from reconciler.tables import BackendRow, Tables, make_empty_tables
 
 
 class FakeDataplane:
@@ -88,7 +88,7 @@ class FakeInstance(Instance):
         self.config = config
         return super().propose(config, overrides)
 
-    def nudge_neighbours(self, tables: Tables) -> None:
+    def nudge_neighbours(self, backends: Iterable[BackendRow]) -> None:
         pass
 
     def look_around(self, _interfaces: Any, _observed: Tables) -> Environment:

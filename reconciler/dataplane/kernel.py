@@ -27,6 +27,7 @@ from reconciler.directory import Directory, count_entries, count_groups
 from reconciler.errors import Unavailable
 from reconciler.model import Limits, XdpMode
 from reconciler.plan import Drop, Operation, Put, Store
+from reconciler.rows import Rows
 from reconciler.tables import Attachment, SlotWords, Tables
 
 PROGRAM = "xdplb"
@@ -83,6 +84,11 @@ class KernelDataplane:
         self._fds: dict[str, int] = {}
         self._slots: SlotWords | None = None
         self._directory: Directory | None = None
+        self._rows = {
+            name: Rows(codec.VALUES[name].decode_cells)
+            for name in _INDEX_TABLES
+            if name not in _HASHES
+        }
 
     def exists(self) -> bool:
         """Whether the maps are pinned."""
@@ -211,15 +217,12 @@ class KernelDataplane:
     def _read_indexes(self, name: str) -> dict[int, Any]:
         keys, values = self.libbpf.read_all(self._fd(name))
         row = codec.VALUES[name]
-        indexes = np.frombuffer(keys, abi.INDEX)
         if name in _HASHES:
-            present = np.arange(len(indexes))
-        else:  # an array: absent rows are all zero
-            cells = np.frombuffer(values, np.uint8).reshape(-1, row.dtype.itemsize)
-            present = np.flatnonzero(cells.any(axis=1))
-        fields = np.frombuffer(values, row.dtype)[present].tolist()
-        rows = [row.from_fields(one) for one in fields]
-        return dict(zip(indexes[present].tolist(), rows, strict=True))
+            indexes = np.frombuffer(keys, abi.INDEX).tolist()
+            return dict(zip(indexes, row.decode_many(values), strict=True))
+        # An array's rows come in the order of their indexes.
+        cells = np.frombuffer(values, np.uint8).reshape(-1, row.dtype.itemsize)
+        return self._rows[name].read(cells)
 
     def read_attachments(self) -> dict[str, Attachment]:
         """Return our program on the interfaces, by interface name.

@@ -1,0 +1,44 @@
+"""Rows of a map as they were read last: only those that have changed are decoded again.
+
+Ten thousand rows take a tenth of a second to decode, and a pass that finds them as it
+left them need not do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Cells: TypeAlias = NDArray[np.uint8]
+"""Rows as bytes, shape (rows, bytes of one)."""
+
+
+class Rows:
+    """Decodes the rows of one map.
+
+    `decode` turns rows that lie one behind the other into as many values. A row of
+    zeros is absent.
+    """
+
+    def __init__(self, decode: Callable[[Cells], list[Any]]) -> None:
+        self._decode = decode
+        self._cells: Cells | None = None
+        self._values: dict[int, Any] = {}
+
+    def read(self, cells: Cells) -> dict[int, Any]:
+        """Return the values by the index of their row; not to be changed."""
+        if self._cells is None or self._cells.shape != cells.shape:
+            self._cells, self._values = np.zeros_like(cells), {}
+        changed = np.flatnonzero((self._cells != cells).any(axis=1))
+        if not changed.size:
+            return self._values
+        present = changed[cells[changed].any(axis=1)]
+        decoded = dict(zip(present.tolist(), self._decode(cells[present]), strict=True))
+        gone = {*changed.tolist()} - decoded.keys()
+        values = {**self._values, **decoded}
+        self._values = {index: values[index] for index in sorted(values.keys() - gone)}
+        self._cells = cells.copy()
+        return self._values
