@@ -93,10 +93,6 @@ class History:
                 continue
         return records
 
-    def forget(self) -> None:
-        """Remove it: the instance is no more."""
-        self.path.unlink(missing_ok=True)
-
     def _read_lines(self) -> list[str]:
         try:
             return self.path.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -29,6 +29,7 @@ from reconciler.errors import (
 )
 from reconciler.health.effect import Judgement
 from reconciler.health.follower import HealthFollower
+from reconciler.health.store import HealthStore
 from reconciler.lock import Hold, hold_lock
 from reconciler.log import log_event
 from reconciler.memory import Judge, Occupancy, needs_memory, needs_occupancy
@@ -93,7 +94,7 @@ class Instance:
         self.dataplane = KernelDataplane(self.folder)
         self.rings = Rings()
         self.overrides = OverrideFollower(OverrideStore(name))
-        self.health = HealthFollower(dict)
+        self.health = HealthFollower(HealthStore(name).read_fresh)
         # Whether an interface may be gone where the program was: the controller goes on
         # with the others. Who makes a single pass is told.
         self.bears_absence = False

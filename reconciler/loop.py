@@ -17,16 +17,20 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
-from reconciler.account import Account
+from reconciler.account import Account, describe_outcome
 from reconciler.config_file import Files, Loaded, parse_files, read_files
 from reconciler.errors import NoInput, XdplbError
 from reconciler.health.checker import Checker
+from reconciler.health.store import HealthStore
 from reconciler.instance import Instance, Outcome
 from reconciler.interface_watch import InterfaceWatch
 from reconciler.log import log_event
+from reconciler.metrics.recorder import Recorder
+from reconciler.metrics.service import MetricsService
 from reconciler.model import Config
 from reconciler.notify import Notifier
 from reconciler.overrides import Overrides, apply_overrides
+from reconciler.survey import Health
 from reconciler.watch import POLL_S, FileWatch, Sources, Stamp, measure_age_s
 
 _FIRST_RETRY_S, _LAST_RETRY_S = 1.0, 30.0
@@ -95,7 +99,10 @@ class Loop:
         self._stopping = False
         self._look_at_file = self._is_forced = False
         self._look_around_at: float | None = None
+        self.recorder = Recorder()
+        self._metrics: MetricsService | None = None
         self._checker: Checker | None = None
+        self._health_store = HealthStore(instance.name)
         self._followed: tuple[Config, Overrides] | None = None  # by the checker
         self._retry_s = 0.0
         self._next_pass = 0.0
@@ -152,8 +159,15 @@ class Loop:
             override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
             ends.callback(override_watch.stop)
             ends.callback(InterfaceWatch(self.look_around).stop)
-            self._checker = Checker(self._wake.set)
+            self._checker = Checker(self._wake.set, tally=self.recorder)
             ends.callback(self._checker.close)
+            self._metrics = MetricsService(
+                self.instance.name,
+                self.instance.root,
+                self.recorder,
+                find_health=self._find_health,
+            )
+            ends.callback(self._metrics.close)
             self._stamp = self.sources.read_stamp()
             self._start_health(self._checker)
             self._start()
@@ -166,7 +180,7 @@ class Loop:
     def _start_health(self, checker: Checker) -> None:
         """Check the backends; until a check says otherwise they are as they were last."""
         self.instance.health.read = checker.read
-        checker.follow(self.config, {})
+        checker.follow(self.config, self._health_store.read().standings)
 
     def _start(self) -> None:
         """Make the first pass; from then on interfaces may come and go."""
@@ -179,6 +193,8 @@ class Loop:
     def _turn(self, watch: FileWatch) -> None:
         now = time.monotonic()
         self.notifier.say_alive()
+        if self._checker:
+            self._health_store.keep(self._checker.read(), time.time())
         watch.refresh()
         if self._is_file_ready(watch):
             with self.notifier.reloading():
@@ -313,6 +329,8 @@ class Loop:
         self.config = config
         self._overrides = outcome.proposal.overrides
         self._follow_health()
+        if self._metrics:
+            self._metrics.follow(config)
         self._retry_s = 0.0
         self._next_pass = time.monotonic() + config.reconcile.resync_s
         is_newest = self._file_sha256 == config.sha256
@@ -325,6 +343,11 @@ class Loop:
             self._followed = in_force
             self._checker.follow(apply_overrides(*in_force), {})
 
+    def _find_health(self) -> Health:
+        """What the metrics tell of it, in their own thread."""
+        standings = self._checker.read() if self._checker else {}
+        return Health(standings, self.instance.health.taken.panics)
+
     def _fail(self, config: Config, error: XdplbError, took_s: float) -> None:
         """Keep the last good configuration in force, and try again later and later."""
         longest_s = min(_LAST_RETRY_S, config.reconcile.resync_s)
@@ -334,6 +357,9 @@ class Loop:
         self.account.fail(config, error, took_s)
 
     def _reconcile(self, config: Config) -> Outcome:
+        return self.recorder.record_pass(lambda: self._make_pass(config), describe_outcome)
+
+    def _make_pass(self, config: Config) -> Outcome:
         """Reconcile; with `heal: false`, drift is shown and left alone."""
         if not config.reconcile.heal:
             proposal = self.instance.propose(config)

@@ -9,6 +9,7 @@ import click
 from reconciler.cli import options
 from reconciler.cli.say import say
 from reconciler.errors import Unavailable
+from reconciler.health.store import HealthStore
 from reconciler.override_store import OverrideStore
 from reconciler.status import forget_status
 
@@ -42,6 +43,7 @@ def detach(
     with instance.held(timeout_s=lock_timeout):
         instance.detach()
     OverrideStore(instance.name).forget()
+    HealthStore(instance.name).forget()
     forget_status(instance.name)
     if not quiet:
         say(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")

@@ -25,6 +25,7 @@ from reconciler.config_file import Loaded
 from reconciler.diagnostics import Diagnostic
 from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.errors import Blocked, Degraded, ExitCode, NoInput, RolledBack, XdplbError
+from reconciler.overrides import apply_overrides
 
 if TYPE_CHECKING:
     from reconciler.instance import Instance, Outcome
@@ -47,6 +48,7 @@ class PassOptions:
     quiet: bool = False
     verbose: bool = False
     detailed_exitcode: bool = False
+    probes: bool = False
     asks: Callable[[PlanReport], None] | None = None
 
     @classmethod
@@ -64,6 +66,7 @@ class PassOptions:
             quiet=flags["quiet"],
             verbose=flags["verbose"],
             detailed_exitcode=flags["detailed_exitcode"],
+            probes=flags.get("probe", False),
             asks=asks,
         )
 
@@ -77,6 +80,16 @@ class OnePass:
         self.loaded, self.options = loaded, options
         self.instance: Instance = Instance(loaded.config.name, options.pin_dir)
         self.report: PlanReport | None = None
+        if options.probes:
+            self._probe()
+
+    def _probe(self) -> None:
+        """Check every backend now, and go by that."""
+        from reconciler.health.once import probe_once  # noqa: PLC0415
+
+        overrides = self.instance.overrides.take(time.time())
+        standings = probe_once(apply_overrides(self.loaded.config, overrides))
+        self.instance.health.read = lambda: standings
 
     def preview(self) -> ExitCode:
         """Show what `apply` would do; write nothing.

@@ -27,6 +27,9 @@ from reconciler.log import log_event, start_log
     is_flag=True,
     help="Have the running controller take the file now, wait for it, and end as it did.",
 )
+@click.option(
+    "--probe", is_flag=True, help="With --once: check every backend once first, and go by that."
+)
 @click.option("--dry-run", is_flag=True, help="With --once: show the plan, write nothing.")
 @click.option(
     "--log-format",
@@ -54,6 +57,8 @@ def run(ctx: click.Context, /, **flags: Any) -> None:
     """
     if flags["dry_run"] and not flags["once"]:
         raise click.UsageError("--dry-run goes with --once")
+    if flags["probe"] and not flags["once"]:
+        raise click.UsageError("--probe goes with --once: the running controller checks anyway")
     if flags["reload"] and flags["once"]:
         raise click.UsageError("--reload speaks to a running controller: not with --once")
     path = options.choose_path(None, flags["config"])

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from reconciler.health.ask import Ask, find_result, prepare_asks
 from reconciler.health.checks import Check, list_checks
@@ -30,6 +31,16 @@ log = logging.getLogger("xdplb")
 # backend needs one for `timeout` of every `interval`, the usual half of the time.
 MAX_OPEN = 4096
 _COMPLAIN_EVERY_S = 60.0
+
+
+class Tally(Protocol):
+    """Counts what checks find, for as long as the process lives; from any thread."""
+
+    def count_check(self, result: str) -> None:
+        """Count a check that `passed` or `failed`."""
+
+    def count_transition(self, *, is_up: bool) -> None:
+        """Count a backend that went up, or down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +73,9 @@ class Checker:
         on_change: Callable[[], None],
         clock: Callable[[], float] = time.time,
         max_open: int | None = None,
+        tally: Tally | None = None,
     ) -> None:
+        self._tally = tally
         self._on_change = on_change
         self._clock = clock
         self._lock = threading.Lock()
@@ -162,6 +175,10 @@ class Checker:
                 return
             before = job.standing
             after = job.take(result, self._clock())
+        if self._tally:
+            self._tally.count_check("passed" if result.is_ok else "failed")
+            if before is not None and before.is_up != after.is_up:
+                self._tally.count_transition(is_up=after.is_up)
         if before is None or before.is_up != after.is_up:
             self._on_change()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +65,11 @@ class HealthStore:
         except (OSError, ValueError) as error:
             log.warning("health=unreadable path=%s reason=%s", self.path, json.dumps(str(error)))
             return Remembered()
+
+    def read_fresh(self) -> Mapping[BackendName, Standing]:
+        """Return what the running controller knows; nothing where none has run lately."""
+        kept = self.read()
+        return kept.standings if kept.is_fresh(time.time()) else {}
 
     def keep(self, standings: Mapping[BackendName, Standing], now: float) -> None:
         """Write the standings if a backend has changed, or the last write is long ago.

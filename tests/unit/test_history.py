@@ -41,11 +41,3 @@ def test_a_line_that_was_cut_off_hides_no_other(tmp_path: Path) -> None:
         file.write('{"at": 2.0, "result"\n\xff[]\n{"at": 1}\n')
     history.append(ONE)
     assert history.read() == [ONE, ONE]
-
-
-def test_an_instance_that_is_no_more_has_none(tmp_path: Path) -> None:
-    history = History("edge", tmp_path)
-    history.append(ONE)
-    history.forget()
-    history.forget()
-    assert history.read() == []
