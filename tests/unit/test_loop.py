@@ -21,6 +21,7 @@ from reconciler.account import describe_outcome
 from reconciler.config_file import load
 from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Unavailable, XdplbError
+from reconciler.health import store as health_store
 from reconciler.health.follower import HealthFollower
 from reconciler.health.standing import Standing
 from reconciler.instance import Outcome
@@ -56,6 +57,7 @@ class FakeInstance:
         self.allowed: list[bool] = []
         self.closed = 0
         self.moved = self.bears_absence = False
+        self.root = None
         self.dataplane = self
 
     def close(self) -> None:
@@ -101,6 +103,26 @@ class FakeWatch:
     def take_complete(self) -> bool:
         was, self.complete = self.complete, False
         return was
+
+
+class FakeService:
+    """Stands for what runs beside the loop: nobody's backends are asked from here."""
+
+    def __init__(self, *_arguments: Any, **_options: Any) -> None:
+        self.followed: list[Config] = []
+        self.closed = False
+        self.standings: dict[BackendName, Standing] = {}
+
+    def follow(self, config: Config, *_known: Any) -> None:
+        self.followed.append(config)
+
+    def read(self) -> dict[BackendName, Standing]:
+        return self.standings
+
+    def close(self) -> None:
+        self.closed = True
+
+    stop = close
 
 
 class Clock:
@@ -169,6 +191,9 @@ def bench(
     monkeypatch.setattr(loop_module, "time", clock)
     monkeypatch.setattr(loop_module, "measure_age_s", lambda _stamp: clock.age_s)
     monkeypatch.setattr(account_module, "time", clock)
+    for service in ("Checker", "MetricsService", "InterfaceWatch"):
+        monkeypatch.setattr(loop_module, service, FakeService)
+    monkeypatch.setattr(health_store, "RUN_ROOT", tmp_path / "run")
     monkeypatch.setattr(account_module, "read_status", lambda _name: None)
     monkeypatch.setattr(history, "HISTORY_ROOT", tmp_path / "lib")
     monkeypatch.setattr(account_module, "write_status", lambda _name, status: told.append(status))
