@@ -9,6 +9,7 @@ from reconciler.cli.flow_table import render_flow_table
 from reconciler.cli.override_output import count_connections, render_overrides
 from reconciler.config.values import format_address_port
 from reconciler.diagnostics import Paint
+from reconciler.figures import format_age, format_share
 from reconciler.model import BackendState, XdpMode
 from reconciler.override_store import list_overrides
 from reconciler.status import Attempt
@@ -72,11 +73,6 @@ def _render_condition(condition: Condition, now: float, paint: Paint) -> Iterato
         yield f"{what} ({condition.reason}) since {format_age(condition.since, now)}{why}"
 
 
-def format_age(at: float, now: float) -> str:
-    """Return, for example, `12 s ago`."""
-    return f"{max(now - at, 0):.0f} s ago"
-
-
 def _render_interface(name: str, interface: Attachment, paint: Paint) -> str:
     words = f"interface {name}: {interface.mode.value} XDP"
     if interface.mode is not XdpMode.NATIVE:
@@ -134,11 +130,6 @@ def describe_state(backend: SurveyedBackend) -> Cell:
         detail = f" ({backend.health.detail})" if backend.health.detail else ""
         return Cell(f"{words}, DOWN{detail}", "error")
     return Cell(words, role)
-
-
-def format_share(share: float) -> str:
-    """Return, for example, `28.57 %`."""
-    return f"{100 * share:.2f} %"
 
 
 # --- what else there is ---

@@ -57,7 +57,7 @@ class HistogramFamily:
 
     name: str
     meaning: str
-    buckets: Sequence[tuple[str, int]]
+    counts: Sequence[tuple[str, int]]
     total: float
 
 
