@@ -45,7 +45,6 @@ def render_page(name: str, survey: Survey | None, rates: Rates | None) -> str:
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html(f'<meta http-equiv="refresh" content="{refresh_s}">'),
         Html('<meta name="color-scheme" content="light dark">'),
-        Html('<link rel="icon" href="data:,">'),  # or browsers ask for one
         tag("title", f"xdplb {name}"),
         tag("style", Html(STYLE)),
     )
