@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from reconciler.conditions import Condition
 from reconciler.config.values import format_address_port
 from reconciler.figures import format_age, format_rate, format_share
 from reconciler.metrics.html import Content, Html, join, tag
 from reconciler.metrics.style import STYLE
-from reconciler.model import BackendState
+from reconciler.model import DOWN_PERCENT, BackendState
 from reconciler.rates import Rate, Rates
 from reconciler.status import Attempt
-from reconciler.survey import Condition, Fill, Survey, SurveyedBackend, SurveyedService
+from reconciler.survey import Fill, Survey, SurveyedBackend, SurveyedService
 
 # A page of thousands of backends takes a second to make.
 _REFRESH_S, _SLOW_REFRESH_S = 5, 30
@@ -250,11 +251,14 @@ def _describe_state(backend: SurveyedBackend) -> Html:
 
 
 def _describe_health(backend: SurveyedBackend) -> Content:
-    if backend.health is None:
+    if backend.is_up is None:
         return _NOTHING
-    if backend.health.is_up:
-        return _badge("up", "good")
-    return tag("span", _badge("down", "bad"), f" {backend.health.detail}")
+    if backend.is_up:
+        given = DOWN_PERCENT - backend.withheld_percent
+        note = f" starts at {given} %" if backend.withheld_percent else ""
+        return tag("span", _badge("up", "good"), note)
+    detail = f" {backend.standing.detail}" if backend.standing else ""
+    return tag("span", _badge("down", "bad"), detail)
 
 
 def _draw_share(backend: SurveyedBackend, widest: float) -> Html:

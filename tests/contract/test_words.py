@@ -53,7 +53,7 @@ MEANT = {
     # Ask again what was remembered; draw again; a page that is loaded again.
     "refresh": r"refresh(_nexthop)?|_(SLOW_)?REFRESH_S|(_choose_)?refresh_s",
     # See whether something holds, and say so; a health check.
-    "check": r"_?((list|make|start|follow|count)_)?checks?(_\w+)?|CHECK_ENDS|Check(Failed|Impossible)?",
+    "check": r"_?((list|make|start|follow|count)_)?checks?(_\w+)?|Check(Failed|Impossible)?",
     # What a process is, to systemd and to others.
     "alive": r"say_alive|_is_alive",
     # The kernel's: a device, as netlink says; a program on one, as BPF says; a path.
