@@ -1,22 +1,24 @@
 """What an instance is like at one moment: the value that status, top, metrics and page show.
 
 `compose_survey` makes it of what the kernel's maps hold, of what the controller says of
-itself, and of what is known of the backends' health. Nothing here reads a clock.
+itself, and of what checks have said of the backends. Nothing here reads a clock.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reconciler import abi
+from reconciler.conditions import READY, Condition
 from reconciler.fingerprint import fingerprint_rings
-from reconciler.model import BackendState, Forwarding, IPAddress
+from reconciler.health.standing import Standing
+from reconciler.model import DOWN_PERCENT, BackendState, Forwarding, IPAddress
 from reconciler.overrides import BackendName, Overrides, find_in_force
 from reconciler.resources import find_ids, list_staying
 from reconciler.tables import (
@@ -32,59 +34,17 @@ from reconciler.tables import (
 if TYPE_CHECKING:
     from reconciler.status import ControllerStatus
 
-READY = "Ready"
-
-
-class Condition(Protocol):
-    """One thing that is so or not. `since` is in seconds since the epoch."""
-
-    @property
-    def type(self) -> str:
-        """Its name, `Ready` for example."""
-
-    @property
-    def status(self) -> bool:
-        """Whether it is so."""
-
-    @property
-    def reason(self) -> str:
-        """Why, in one word for programs."""
-
-    @property
-    def message(self) -> str:
-        """Why, for people."""
-
-    @property
-    def since(self) -> float:
-        """Since when it has been so, or not."""
-
-
-class Standing(Protocol):
-    """The health of one backend. `since` is in seconds since the epoch."""
-
-    @property
-    def is_up(self) -> bool:
-        """Whether it passes its checks."""
-
-    @property
-    def since(self) -> float:
-        """Since when it is up, or down."""
-
-    @property
-    def detail(self) -> str:
-        """What the last check that decided it met; may be empty."""
-
 
 @dataclass(frozen=True)
 class Health:
     """What is known of the backends' health; nothing of those that are not checked.
 
     `panicking` are the services that send flows to backends that are down, because too
-    few are up.
+    few are up. It is None where nobody says: then the kernel's tables tell.
     """
 
     standings: Mapping[BackendName, Standing] = field(default_factory=dict)
-    panicking: frozenset[str] = frozenset()
+    panicking: frozenset[str] | None = None
 
 
 class Fill(NamedTuple):
@@ -107,9 +67,9 @@ class Counters(NamedTuple):
 class SurveyedBackend(NamedTuple):
     """One backend of a service.
 
-    `share` is of the service's slots, `expected_share` what its weight gives it.
-    `connections` are the open ones that are remembered. `health` is None where no check
-    has said anything.
+    `share` is of the service's slots, `expected_share` what its weight gives it, less what
+    its health withholds (`withheld_percent`). `connections` are the open ones that are
+    remembered. `standing` is None where no check has said anything.
     """
 
     name: str
@@ -123,7 +83,21 @@ class SurveyedBackend(NamedTuple):
     expected_share: float
     counters: Counters
     connections: int
-    health: Standing | None
+    withheld_percent: int
+    standing: Standing | None
+
+    @property
+    def is_up(self) -> bool | None:
+        """What the checks say, or else what the kernel goes by; None where nothing is known."""
+        if self.standing is not None:
+            return self.standing.is_up
+        return False if self.withheld_percent == DOWN_PERCENT else None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it gets flows although it is down: too few of its service are up."""
+        takes = self.state is BackendState.READY and self.weight > 0
+        return takes and self.is_up is False and self.withheld_percent != DOWN_PERCENT
 
 
 class SurveyedService(NamedTuple):
@@ -314,9 +288,15 @@ def _compose_services(
             remembers_for_s=_seconds_until(
                 tables.service_info[number].window_end_ns, findings.now_ns
             ),
-            is_panicking=name in findings.health.panicking,
+            is_panicking=_is_panicking(findings.health, name, backends),
             backends=backends,
         )
+
+
+def _is_panicking(health: Health, service: str, backends: Iterable[SurveyedBackend]) -> bool:
+    if health.panicking is not None:
+        return service in health.panicking
+    return any(backend.is_kept for backend in backends)
 
 
 class _Owned(NamedTuple):
@@ -355,13 +335,7 @@ def _count_slots(tables: Tables) -> list[int]:
 def _compose_backends(
     findings: Findings, service: str, owned: Sequence[_Owned], slots: Sequence[int]
 ) -> tuple[SurveyedBackend, ...]:
-    standings = findings.health.standings
-    is_panicking = service in findings.health.panicking
-    healths = [standings.get((service, each.info.name)) for each in owned]
-    weights = [
-        each.info.weight if _takes_flows(each, health, is_panicking=is_panicking) else 0
-        for each, health in zip(owned, healths, strict=True)
-    ]
+    weights = [_weigh(each) for each in owned]
     numbers = [each.number for each in owned]
     counters = findings.backend_stats[numbers].tolist()
     connections = findings.connections[numbers].tolist()
@@ -380,16 +354,17 @@ def _compose_backends(
             expected_share=weights[at] / total_weight if total_weight else 0.0,
             counters=Counters(*counters[at]),
             connections=connections[at],
-            health=healths[at],
+            withheld_percent=each.info.withheld_percent,
+            standing=findings.health.standings.get((service, each.info.name)),
         )
         for at, each in enumerate(owned)
     )
 
 
-def _takes_flows(owned: _Owned, health: Standing | None, *, is_panicking: bool) -> bool:
-    """Whether a backend's weight gives it slots."""
-    is_up = health is None or health.is_up or is_panicking
-    return owned.row.state is BackendState.READY and is_up
+def _weigh(owned: _Owned) -> int:
+    """What of its weight gives a backend slots, in hundredths."""
+    is_ready = owned.row.state is BackendState.READY
+    return owned.info.weight * (DOWN_PERCENT - owned.info.withheld_percent) if is_ready else 0
 
 
 def _seconds_until(time_ns: int, now_ns: int) -> float | None:

@@ -7,9 +7,7 @@ from typing import Any
 
 from reconciler.override_store import list_overrides
 from reconciler.survey import (
-    Condition,
     Controller,
-    Standing,
     Survey,
     SurveyedBackend,
     SurveyedService,
@@ -28,7 +26,7 @@ def describe_survey(survey: Survey) -> dict[str, Any]:
         "config_sha256": survey.config_sha256 or None,
         "ring_fingerprint": survey.ring_fingerprint,
         "controller": _describe_controller(survey.controller),
-        "conditions": [_describe_condition(one) for one in survey.controller.conditions],
+        "conditions": [asdict(one) for one in survey.controller.conditions],
         "interfaces": {
             name: {"ifindex": one.ifindex, "mode": one.mode.value}
             for name, one in survey.interfaces.items()
@@ -53,16 +51,6 @@ def _describe_controller(controller: Controller) -> dict[str, Any]:
     return document
 
 
-def _describe_condition(condition: Condition) -> dict[str, Any]:
-    return {
-        "type": condition.type,
-        "status": condition.status,
-        "reason": condition.reason,
-        "message": condition.message,
-        "since": condition.since,
-    }
-
-
 def _describe_service(service: SurveyedService) -> dict[str, Any]:
     first = service.endpoints[0] if service.endpoints else None
     return {
@@ -85,7 +73,7 @@ def _describe_backend(backend: SurveyedBackend) -> dict[str, Any]:
         "address": str(backend.address),
         "port": backend.port,
         "state": backend.state.name.lower(),
-        "health": _describe_health(backend.health),
+        "health": _describe_health(backend),
         "weight": backend.weight,
         "leaves_in_s": backend.leaves_in_s,
         "slots": backend.slots,
@@ -96,7 +84,13 @@ def _describe_backend(backend: SurveyedBackend) -> dict[str, Any]:
     }
 
 
-def _describe_health(standing: Standing | None) -> dict[str, Any] | None:
-    if standing is None:
+def _describe_health(backend: SurveyedBackend) -> dict[str, Any] | None:
+    if backend.is_up is None:
         return None
-    return {"up": standing.is_up, "since": standing.since, "detail": standing.detail}
+    standing = backend.standing
+    return {
+        "up": backend.is_up,
+        "since": standing.since if standing else None,
+        "detail": standing.detail if standing else "",
+        "withheld_percent": backend.withheld_percent,
+    }

@@ -15,6 +15,7 @@ from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.kernel import KernelDataplane
 from reconciler.dataplane.libbpf import KernelRefused
 from reconciler.errors import XdplbError
+from reconciler.health.store import HealthStore
 from reconciler.lock import find_holder
 from reconciler.override_store import OverrideStore
 from reconciler.overrides import Overrides
@@ -44,7 +45,8 @@ class Surveyor:
         name: the instance.
         root: where instances are pinned.
         state_root: where controllers leave their accounts.
-        find_health: says what checks have found; nothing if it is not given.
+        find_health: says what checks have found; by itself, what a controller that runs
+            has written down.
     """
 
     def __init__(
@@ -53,12 +55,12 @@ class Surveyor:
         root: Path | None = None,
         *,
         state_root: Path | None = None,
-        find_health: Callable[[], Health] = Health,
+        find_health: Callable[[], Health] | None = None,
     ) -> None:
         self.name = name
         self.folder = (root or DEFAULT_PIN_ROOT) / name
         self._state_root = state_root or RUN_ROOT
-        self._find_health = find_health
+        self._find_health = find_health or self._read_health
 
     def take(self) -> Survey | None:
         """Return what the instance is like now; None where there is none.
@@ -100,8 +102,12 @@ class Surveyor:
 
     def _find_controller(self) -> Controller:
         account = read_status(self.name, self._state_root)
-        conditions = tuple(getattr(account, "conditions", ()))
+        conditions = account.conditions if account else ()
         return Controller(find_holder(self.folder), account, conditions)
+
+    def _read_health(self) -> Health:
+        stored = HealthStore(self.name, self._state_root).read()
+        return Health(stored.standings) if stored.is_fresh(time.time()) else Health()
 
     def _read_overrides(self) -> tuple[Overrides, str | None]:
         """Those that are kept; or the problem."""

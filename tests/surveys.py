@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from reconciler import abi
+from reconciler.conditions import Condition
 from reconciler.config import parse
 from reconciler.desired import compile_tables
 from reconciler.environment import imagine_environment
+from reconciler.health.standing import Standing
 from reconciler.model import BackendState
 from reconciler.overrides import Override
 from reconciler.status import Attempt, ControllerStatus
@@ -44,24 +46,16 @@ AT = 1_000_000.0
 NOW_NS = 10**12
 
 
-@dataclass(frozen=True)
-class ToldCondition:
-    """A condition as a controller tells it."""
-
-    type: str
-    status: bool = True
-    reason: str = "AsItShouldBe"
-    message: str = ""
-    since: float = AT - 60
+def tell(
+    kind: str, status: bool = True, reason: str = "AsItShouldBe", message: str = ""
+) -> Condition:
+    """A condition as a controller tells it, a minute old."""
+    return Condition(kind, status, reason, message, AT - 60)
 
 
-@dataclass(frozen=True)
-class FoundStanding:
-    """A backend's health as checks find it."""
-
-    is_up: bool
-    since: float = AT - 30
-    detail: str = ""
+def find(is_up: bool, detail: str = "") -> Standing:
+    """A backend's health as checks find it, half a minute old."""
+    return Standing(is_up, AT - 30, streak=0, detail=detail, transitions=1)
 
 
 def compile_text(text: str = TEXT) -> Tables:
@@ -106,12 +100,12 @@ def make_told_survey(**changes: Any) -> Survey:
     good = Attempt("applied", AT - 3600, "ab" * 32)
     bad = Attempt("rejected", AT - 42, "cd" * 32, "lb.yaml is not valid: 1 error")
     conditions = (
-        ToldCondition("Ready"),
-        ToldCondition("Synced", False, "Drifted", "heal is off"),
+        tell("Ready"),
+        tell("Synced", False, "Drifted", "heal is off"),
     )
     standings = {
-        ("web", "a"): FoundStanding(True),
-        ("web", "b"): FoundStanding(False, detail="connection refused"),
+        ("web", "a"): find(True),
+        ("web", "b"): find(False, detail="connection refused"),
     }
     override = Override("web", "c", BackendState.DRAIN, "alice", "new kernel", AT - 60, AT + 1800)
     account = ControllerStatus(4242, "/etc/xdplb/lb.yaml", bad, good)

@@ -19,6 +19,7 @@ from reconciler.resources import count_slots, find_ids
 if TYPE_CHECKING:
     from reconciler.instance import Instance
     from reconciler.survey import Survey
+    from reconciler.surveyor import Surveyor
 
 PLACE = "SERVICE/BACKEND"
 
@@ -86,8 +87,8 @@ def require_instance(instance: Instance) -> None:
         )
 
 
-def take_survey(name: str, pin_dir: Path | None) -> Survey:
-    """Return what an instance is like now.
+def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
+    """Return what surveys an instance.
 
     Raises:
         NoPermission: this process may not look into the kernel.
@@ -96,11 +97,19 @@ def take_survey(name: str, pin_dir: Path | None) -> Survey:
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
     from reconciler.surveyor import Surveyor  # noqa: PLC0415
 
-    instance = Instance(name, pin_dir)
-    require_instance(instance)
-    survey = Surveyor(name, pin_dir).take()
+    require_instance(Instance(name, pin_dir))
+    return Surveyor(name, pin_dir)
+
+
+def take_survey(surveyor: Surveyor) -> Survey:
+    """Return what the instance is like now.
+
+    Raises:
+        Unavailable: it was taken down.
+    """
+    survey = surveyor.take()
     if survey is None:
-        raise Unavailable(f"instance {name} was taken down meanwhile")
+        raise Unavailable(f"instance {surveyor.name} was taken down")
     return survey
 
 

@@ -23,6 +23,7 @@ VERBS = {
     "apply": "Bring the kernel to the file, once, after a look at the plan.",
     "run": "Be the controller: watch the file and keep the kernel to it.",
     "status": "Show services, backends, verdicts and the last reload.",
+    "top": "Watch how fast packets and flows go, and where.",
     "drain": "Give a backend no new flows; established ones stay.",
     "maint": "Give a backend nothing; its connections break at once.",
     "ready": "Give a backend flows again.",

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from reconciler.cli import options
-from reconciler.cli.backends import take_survey
+from reconciler.cli.backends import make_surveyor, take_survey
 from reconciler.cli.color import color_option, paint
 from reconciler.cli.status_output import render_status
 
@@ -35,7 +35,7 @@ def status(
     """
     from reconciler.survey_document import describe_survey  # noqa: PLC0415  (as BCC)
 
-    survey = take_survey(options.choose_name(name, config, pin_dir), pin_dir)
+    survey = take_survey(make_surveyor(options.choose_name(name, config, pin_dir), pin_dir))
     if as_json:
         click.echo(json.dumps(describe_survey(survey), indent=2))
         return

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from reconciler.cli.columns import Cell, Column, align
 from reconciler.cli.flow_table import render_flow_table
 from reconciler.cli.override_output import count_connections, render_overrides
+from reconciler.conditions import Condition
 from reconciler.config.values import format_address_port
 from reconciler.diagnostics import Paint
-from reconciler.model import BackendState, XdpMode
+from reconciler.figures import format_age, format_share
+from reconciler.model import DOWN_PERCENT, BackendState, XdpMode
 from reconciler.override_store import list_overrides
 from reconciler.status import Attempt
-from reconciler.survey import Condition, Controller, Survey, SurveyedBackend, SurveyedService
+from reconciler.survey import Controller, Survey, SurveyedBackend, SurveyedService
 from reconciler.tables import Attachment
 
 _COLUMNS = (
@@ -72,11 +74,6 @@ def _render_condition(condition: Condition, now: float, paint: Paint) -> Iterato
         yield f"{what} ({condition.reason}) since {format_age(condition.since, now)}{why}"
 
 
-def format_age(at: float, now: float) -> str:
-    """Return, for example, `12 s ago`."""
-    return f"{max(now - at, 0):.0f} s ago"
-
-
 def _render_interface(name: str, interface: Attachment, paint: Paint) -> str:
     words = f"interface {name}: {interface.mode.value} XDP"
     if interface.mode is not XdpMode.NATIVE:
@@ -130,15 +127,12 @@ def describe_state(backend: SurveyedBackend) -> Cell:
         words += f", {count_connections(backend.connections)}"
     if backend.leaves_in_s is not None:
         words += f", leaves in {backend.leaves_in_s:.0f} s"
-    if backend.health is not None and not backend.health.is_up:
-        detail = f" ({backend.health.detail})" if backend.health.detail else ""
-        return Cell(f"{words}, DOWN{detail}", "error")
+    if backend.is_up is False:
+        detail = backend.standing.detail if backend.standing else ""
+        return Cell(f"{words}, DOWN ({detail})" if detail else f"{words}, DOWN", "error")
+    if backend.withheld_percent:
+        words += f", starts at {DOWN_PERCENT - backend.withheld_percent} %"
     return Cell(words, role)
-
-
-def format_share(share: float) -> str:
-    """Return, for example, `28.57 %`."""
-    return f"{100 * share:.2f} %"
 
 
 # --- what else there is ---

@@ -90,9 +90,7 @@ def _make_head(family: Family) -> CounterMetricFamily | GaugeMetricFamily:
 
 def _fill(family: Family | HistogramFamily) -> Metric:
     if isinstance(family, HistogramFamily):
-        return HistogramMetricFamily(
-            family.name, family.meaning, buckets=list(family.buckets), sum_value=family.total
-        )
+        return HistogramMetricFamily(family.name, family.meaning, list(family.counts), family.total)
     metric = _make_head(family)
     for row, value in zip(family.labels.rows, family.values, strict=True):
         metric.add_metric(row, value)

@@ -57,7 +57,7 @@ class HistogramFamily:
 
     name: str
     meaning: str
-    buckets: Sequence[tuple[str, int]]
+    counts: Sequence[tuple[str, int]]
     total: float
 
 
@@ -266,10 +266,10 @@ def _list_backends(services: Sequence[SurveyedService]) -> Iterator[Family]:
         "xdplb_backend_state", "gauge", "What is wanted of a backend: ready, drain or maint.",
         Labels(("backend", "service", "state"), states), [1] * len(states),
     )  # fmt: skip
-    checked = [pair for pair in pairs if pair[1].health is not None]
+    checked = [pair for pair in pairs if pair[1].is_up is not None]
     yield Family(
         "xdplb_backend_up", "gauge", "Whether a backend that is checked is up.",
-        _label_backends(checked), [one.health.is_up for _, one in checked if one.health],
+        _label_backends(checked), [bool(one.is_up) for _, one in checked],
     )  # fmt: skip
 
 

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from reconciler.conditions import Condition
 from reconciler.config.values import format_address_port
+from reconciler.figures import format_age, format_rate, format_share
 from reconciler.metrics.html import Content, Html, join, tag
 from reconciler.metrics.style import STYLE
-from reconciler.model import BackendState
+from reconciler.model import DOWN_PERCENT, BackendState
 from reconciler.rates import Rate, Rates
 from reconciler.status import Attempt
-from reconciler.survey import Condition, Fill, Survey, SurveyedBackend, SurveyedService
+from reconciler.survey import Fill, Survey, SurveyedBackend, SurveyedService
 
 # A page of thousands of backends takes a second to make.
 _REFRESH_S, _SLOW_REFRESH_S = 5, 30
@@ -44,7 +46,6 @@ def render_page(name: str, survey: Survey | None, rates: Rates | None) -> str:
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html(f'<meta http-equiv="refresh" content="{refresh_s}">'),
         Html('<meta name="color-scheme" content="light dark">'),
-        Html('<link rel="icon" href="data:,">'),  # or browsers ask for one
         tag("title", f"xdplb {name}"),
         tag("style", Html(STYLE)),
     )
@@ -160,7 +161,7 @@ def _list_facts(survey: Survey) -> Iterator[tuple[str, Content]]:
 
 def _describe_attempt(attempt: Attempt, now: float) -> Html:
     role = "good" if attempt.result in _SUCCESSES else "bad"
-    words = f" {_format_age(attempt.at, now)}"
+    words = f" {format_age(attempt.at, now)}"
     words += f" ({attempt.sha256[:12]})" if attempt.sha256 else ""
     words += f": {attempt.message}" if attempt.message else ""
     return join(_badge(attempt.result.replace("_", " "), role), words)
@@ -168,7 +169,7 @@ def _describe_attempt(attempt: Attempt, now: float) -> Html:
 
 def _render_condition(condition: Condition, now: float) -> Html:
     badge = _badge("yes", "good") if condition.status else _badge("no", "bad")
-    words = f" {condition.reason}, since {_format_age(condition.since, now)}"
+    words = f" {condition.reason}, since {format_age(condition.since, now)}"
     words += f": {condition.message}" if condition.message else ""
     return tag("li", badge, tag("span", tag("b", condition.type), words))
 
@@ -214,8 +215,8 @@ def _describe_service(service: SurveyedService, rates: Rates | None) -> Iterator
         yield f", moved slots remember for {service.remembers_for_s:.0f} s more"
     if rates is not None:
         rate = rates.services[service.name]
-        yield f". {_format_rate(rate.new_flows)} new flows, {_format_rate(rate.packets)} packets"
-        yield f" and {_format_rate(rate.bits / 1e6)} Mbit a second"
+        yield f". {format_rate(rate.new_flows)} new flows, {format_rate(rate.packets)} packets"
+        yield f" and {format_rate(rate.bits / 1e6)} Mbit a second"
 
 
 def _list_cells(
@@ -230,7 +231,7 @@ def _list_cells(
         _describe_health(backend),
         _draw_share(backend, widest),
         _say(rate, lambda r: r.new_flows),
-        _NOTHING if share is None else _format_share(share),
+        _NOTHING if share is None else format_share(share),
         _say(rate, lambda r: r.packets),
         _say(rate, lambda r: r.bits / 1e6),
         _say(rate, lambda r: r.reply_packets),
@@ -239,7 +240,7 @@ def _list_cells(
 
 
 def _say(rate: Rate | None, read: Callable[[Rate], float]) -> str:
-    return _NOTHING if rate is None else _format_rate(read(rate))
+    return _NOTHING if rate is None else format_rate(read(rate))
 
 
 def _describe_state(backend: SurveyedBackend) -> Html:
@@ -250,11 +251,14 @@ def _describe_state(backend: SurveyedBackend) -> Html:
 
 
 def _describe_health(backend: SurveyedBackend) -> Content:
-    if backend.health is None:
+    if backend.is_up is None:
         return _NOTHING
-    if backend.health.is_up:
-        return _badge("up", "good")
-    return tag("span", _badge("down", "bad"), f" {backend.health.detail}")
+    if backend.is_up:
+        given = DOWN_PERCENT - backend.withheld_percent
+        note = f" starts at {given} %" if backend.withheld_percent else ""
+        return tag("span", _badge("up", "good"), note)
+    detail = f" {backend.standing.detail}" if backend.standing else ""
+    return tag("span", _badge("down", "bad"), detail)
 
 
 def _draw_share(backend: SurveyedBackend, widest: float) -> Html:
@@ -270,11 +274,9 @@ def _draw_share(backend: SurveyedBackend, widest: float) -> Html:
         preserveAspectRatio="none",
         aria_hidden="true",
     )
-    words = tag("span", f"{_format_share(backend.share)} ({backend.slots:,})")
-    expected = _format_share(backend.expected_share)
-    note = (
-        None if expected == _format_share(backend.share) else tag("small", f"expected {expected}")
-    )
+    words = tag("span", f"{format_share(backend.share)} ({backend.slots:,})")
+    expected = format_share(backend.expected_share)
+    note = None if expected == format_share(backend.share) else tag("small", f"expected {expected}")
     return tag("span", picture, words, note, class_="share")
 
 
@@ -307,7 +309,7 @@ def _render_verdicts(survey: Survey, rates: Rates | None) -> Html:
         [
             tag("code", name),
             f"{count:,}",
-            _NOTHING if rates is None else _format_rate(rates.verdicts[name]),
+            _NOTHING if rates is None else format_rate(rates.verdicts[name]),
         ]
         for name, count in survey.verdicts.items()
         if count
@@ -326,25 +328,5 @@ def _list_fill(fill: Fill) -> list[Content]:
     return [f"{fill.entries:,}", f"{fill.capacity:,}"]
 
 
-# --- numbers ---
-
-
-def _format_share(share: float) -> str:
-    return f"{100 * share:.2f} %"
-
-
-def _format_rate(rate: float) -> str:
-    """With one place behind the point only where that says something."""
-    return f"{rate:,.1f}" if 0 < rate < 100 else f"{rate:,.0f}"
-
-
 def _format_time(at: float) -> str:
     return f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _format_age(at: float, now: float) -> str:
-    seconds = max(now - at, 0.0)
-    for unit, name in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name} ago"
-    return f"{seconds:.0f} s ago"

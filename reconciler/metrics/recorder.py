@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # They are 0 before there is one, so that an increase from nothing is one.
 RESULTS = ("applied", "in_sync", "drifted", "blocked", "failed", "rolled_back", "degraded")
-CHECK_RESULTS = ("passed", "failed")
+ENDS = ("passed", "failed")
 TRANSITIONS = ("up", "down")
 
 
@@ -66,7 +66,7 @@ class Recorder:
         self._passes = Counter(dict.fromkeys(RESULTS, 0))
         self._slots_moved: Counter[str] = Counter()
         self._drift = self._drift_found = 0
-        self._checks = Counter(dict.fromkeys(CHECK_RESULTS, 0))
+        self._checks = Counter(dict.fromkeys(ENDS, 0))
         self._transitions = Counter(dict.fromkeys(TRANSITIONS, 0))
 
     def record_pass(
@@ -86,7 +86,7 @@ class Recorder:
             self.count_pass(code.lower(), time.monotonic() - started)
             raise
         self.count_pass(describe(outcome), time.monotonic() - started)
-        self._count_changes(outcome.proposal, is_written=bool(outcome.writes))
+        self._count_proposal(outcome.proposal, is_written=bool(outcome.writes))
         return outcome
 
     def count_pass(self, result: str, duration_s: float) -> None:
@@ -96,7 +96,7 @@ class Recorder:
             self._counts[bisect.bisect_left(BOUNDS_S, duration_s)] += 1
             self._total_s += duration_s
 
-    def _count_changes(self, proposal: Proposal, *, is_written: bool) -> None:
+    def _count_proposal(self, proposal: Proposal, *, is_written: bool) -> None:
         drift = sum(change.reason == "drift" for change in proposal.changes)
         with self._lock:
             self._drift = drift

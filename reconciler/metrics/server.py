@@ -17,6 +17,7 @@ import socketserver
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from http import HTTPStatus
 from http.client import LineTooLong
@@ -25,14 +26,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 from reconciler import __version__
 from reconciler.errors import XdplbError
+from reconciler.log import log_event
 from reconciler.metrics.exposition import render
 from reconciler.metrics.families import list_families
 from reconciler.metrics.lookout import Lookout
 from reconciler.metrics.page import POLICY, render_page
 from reconciler.metrics.recorder import Facts
 from reconciler.model import IPAddress
-
-log = logging.getLogger("xdplb")
 
 _MOST_CLIENTS = 8
 # Prometheus waits 10 s for a scrape by default.
@@ -76,7 +76,7 @@ class Answers:
         try:
             return find(accept)
         except XdplbError as error:
-            log.warning('metrics=unanswered path=%s reason="%s"', path, error)
+            log_event(logging.WARNING, metrics="unanswered", path=path, reason=str(error))
             return _say(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
 
     def _list_metrics(self, accept: str) -> Answer:
@@ -173,8 +173,9 @@ class MetricsServer(ThreadingHTTPServer):
         """A client that has gone is no news; anything else is a fault of ours."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
-            log.error('metrics=failed reason="%r"', error)
-        log.debug("metrics=unanswered client=%s", client_address, exc_info=True)
+            log_event(logging.ERROR, metrics="failed", reason=repr(error))
+        told = {"client": client_address[0], "message": traceback.format_exc()}
+        log_event(logging.DEBUG, metrics="unanswered", **told)
 
 
 class _BoundedReader:
@@ -216,7 +217,8 @@ class _Handler(BaseHTTPRequestHandler):
         return "xdplb"
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the base's name)
-        log.debug("metrics=asked client=%s %s", self.client_address[0], repr(format % args))
+        client = self.client_address[0]
+        log_event(logging.DEBUG, metrics="asked", client=client, message=format % args)
 
     def end_headers(self) -> None:
         for name, value in _HEADERS.items():

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.config.values import format_address_port
+from reconciler.log import log_event
 from reconciler.metrics.lookout import Lookout
 from reconciler.metrics.recorder import Recorder
 from reconciler.model import Config, Metrics
@@ -17,8 +17,6 @@ from reconciler.surveyor import Surveyor
 
 if TYPE_CHECKING:
     from reconciler.metrics.server import MetricsServer
-
-log = logging.getLogger("xdplb")
 
 
 class MetricsService:
@@ -44,7 +42,7 @@ class MetricsService:
         root: Path | None,
         recorder: Recorder,
         *,
-        find_health: Callable[[], Health] = Health,
+        find_health: Callable[[], Health] | None = None,
         state_root: Path | None = None,
     ) -> None:
         surveyor = Surveyor(name, root, state_root=state_root, find_health=find_health)
@@ -83,22 +81,22 @@ class MetricsService:
         self._server.start()
         self._place = wanted
         self.problem = ""
-        log.info("metrics=on listen=%s", place)
+        log_event(logging.INFO, metrics="on", listen=place)
 
     def _complain(self, problem: str, wanted: Metrics) -> None:
         if problem == self.problem:
             return
         self.problem = problem
         if wanted.is_named:
-            log.error("metrics=off reason=%s", json.dumps(problem))
+            log_event(logging.ERROR, metrics="off", reason=problem)
         else:
             hint = "another instance? give this one a place of its own: metrics.listen"
-            log.warning("metrics=off reason=%s hint=%s", json.dumps(problem), json.dumps(hint))
+            log_event(logging.WARNING, metrics="off", reason=problem, hint=hint)
 
     def close(self) -> None:
         """Serve nothing any more."""
         if self._server is not None:
-            log.info("metrics=off")
+            log_event(logging.INFO, metrics="off")
         self._stop()
         self.problem = ""
 

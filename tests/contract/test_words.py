@@ -50,10 +50,10 @@ MEANT = {
     "changes": r"(?i:(is_|has_|ring_|_render_)?changes)",
     # "in sync": desired equals observed; part of the JSON contract.
     "sync": r"_?((wait|is)_)?in_sync",
-    # Ask again what was remembered; draw again.
-    "refresh": r"refresh(_nexthop)?|_REFRESH_S",
+    # Ask again what was remembered; draw again; a page that is loaded again.
+    "refresh": r"refresh(_nexthop)?|_(SLOW_)?REFRESH_S|(_choose_)?refresh_s",
     # See whether something holds, and say so; a health check.
-    "check": r"_?((list|make|start|follow)_)?checks?(_\w+)?|Check(Failed|Impossible)?",
+    "check": r"_?((list|make|start|follow|count)_)?checks?(_\w+)?|Check(Failed|Impossible)?",
     # What a process is, to systemd and to others.
     "alive": r"say_alive|_is_alive",
     # The kernel's: a device, as netlink says; a program on one, as BPF says; a path.
@@ -75,7 +75,9 @@ FOREIGN = {
     "IPRoute",  # pyroute2
     "mtu_result",  # struct bpf_fib_lookup
     "rc_context",  # matplotlib
+    "request_version",  # http.server
     "start_new_session",  # subprocess
+    "version_string",  # http.server
 }
 
 _NO_CODE = re.compile(r'/\*.*?\*/|//[^\n]*|"[^"\n]*"|#include[^\n]*', re.DOTALL)

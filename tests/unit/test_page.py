@@ -21,15 +21,15 @@ from reconciler.tables import Tables
 from ..surveys import (
     AT,
     NOW_NS,
-    FoundStanding,
-    ToldCondition,
     compile_text,
+    find,
     make_survey,
     make_told_survey,
+    tell,
 )
 
 HOSTILE = "<script>alert(1)</script>\"'&"
-VOID = {"meta", "link"}
+VOID = {"meta"}
 
 
 class Reader(HTMLParser):
@@ -108,7 +108,7 @@ def test_what_everybody_sees() -> None:
 def test_hostile_names_stay_text() -> None:
     """The schema lets none in; but what is pinned need not have come through it."""
     attempt = Attempt(HOSTILE, AT, HOSTILE, HOSTILE)
-    condition = ToldCondition(HOSTILE, False, HOSTILE, HOSTILE)
+    condition = tell(HOSTILE, False, HOSTILE, HOSTILE)
     name = next(iter(rename(HOSTILE).service_info.values())).name
     tables = rename(HOSTILE)
     survey = make_survey(
@@ -117,7 +117,7 @@ def test_hostile_names_stay_text() -> None:
         health=Health(
             {
                 (tables.service_info[row.service].name, tables.backend_info[i].name): (
-                    FoundStanding(False, detail=HOSTILE)
+                    find(False, detail=HOSTILE)
                 )
                 for i, row in tables.backends.items()
             }
@@ -136,7 +136,7 @@ def test_hostile_names_stay_text() -> None:
 def test_nothing_is_loaded_run_or_sent() -> None:
     page = show(make_told_survey(), make_survey(now_ns=NOW_NS - 10**9))
     assert not page.find("script") + page.find("form") + page.find("img") + page.find("iframe")
-    assert [each["href"] for each in page.find("a") + page.find("link")] == ["/metrics", "data:,"]
+    assert [each["href"] for each in page.find("a") + page.find("link")] == ["/metrics"]
     assert not any("style" in attributes for _, attributes in page.elements)
     assert "url(" not in STYLE
     assert "@import" not in STYLE

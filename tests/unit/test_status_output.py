@@ -18,7 +18,7 @@ from reconciler.status import Attempt, ControllerStatus
 from reconciler.survey import Controller, Health, Survey
 from reconciler.tables import Attachment
 
-from ..surveys import AT, FoundStanding, ToldCondition, compile_text, make_survey
+from ..surveys import AT, compile_text, find, make_survey, tell
 
 GOOD = Attempt("applied", AT - 5, "ab" * 32)
 BAD = Attempt("rejected", AT - 2, "cd" * 32, "lb.yaml is not valid: 1 error")
@@ -70,7 +70,7 @@ def test_a_file_that_was_taken() -> None:
 
 
 def test_only_conditions_that_are_not_met_are_told_and_only_of_a_controller_that_runs() -> None:
-    told = (ToldCondition("Ready"), ToldCondition("Synced", False, "Drifted", "heal is off"))
+    told = (tell("Ready"), tell("Synced", False, "Drifted", "heal is off"))
     text = render(make_survey(controller=Controller(42, None, told)))
     assert "not Synced (Drifted) since 60 s ago: heal is off\n" in text
     assert "Ready" not in text
@@ -108,12 +108,20 @@ def test_the_table_of_a_service() -> None:
 
 
 def test_health_is_told_where_it_is_bad() -> None:
-    standings = {("web", "a"): FoundStanding(False, detail="timeout")}
-    standings["web", "b"] = FoundStanding(True)
+    standings = {("web", "a"): find(False, detail="timeout")}
+    standings["web", "b"] = find(True)
     text = render(make_survey(health=Health(standings, frozenset({"web"}))))
     assert "ready, DOWN (timeout)" in text
     assert text.count("DOWN") == 1
     assert "  PANIC: too few backends are up" in text
+
+
+def test_a_backend_that_starts_slowly() -> None:
+    tables = compile_text()
+    infos = {i: info._replace(withheld_percent=60) for i, info in tables.backend_info.items()}
+    assert "ready, starts at 40 %" in render(
+        make_survey(tables=replace(tables, backend_info=infos))
+    )
 
 
 def test_overrides_and_why_they_are_unknown() -> None:

@@ -6,25 +6,26 @@ from dataclasses import replace
 
 import pytest
 
+from reconciler.health.standing import Standing
 from reconciler.model import BackendState
 from reconciler.overrides import Override
 from reconciler.status import Attempt, ControllerStatus
 from reconciler.survey import Controller, Fill, Health, Survey, SurveyedBackend, compose_survey
 from reconciler.survey_document import describe_survey
-from reconciler.tables import Meta
+from reconciler.tables import Meta, Tables
 
 from ..surveys import (
     AT,
     NOW_NS,
-    FoundStanding,
-    ToldCondition,
     compile_text,
+    find,
     make_findings,
     make_survey,
+    tell,
 )
 
 
-def find(survey: Survey, service: str, backend: str) -> SurveyedBackend:
+def get(survey: Survey, service: str, backend: str) -> SurveyedBackend:
     found = next(one for one in survey.services if one.name == service)
     return next(one for one in found.backends if one.name == backend)
 
@@ -42,36 +43,85 @@ def test_a_backend_has_what_its_own_id_has_counted() -> None:
     survey = make_survey(tables=tables)
     for number, info in tables.backend_info.items():
         service = tables.service_info[tables.backends[number].service].name
-        backend = find(survey, service, info.name)
+        backend = get(survey, service, info.name)
         assert backend.counters == tuple(number * 10**place for place in range(5))
         assert backend.connections == number
 
 
 def test_shares_are_of_slots_and_of_the_weights_of_those_that_take_flows() -> None:
     survey = make_survey()
-    a, b, c = (find(survey, "web", name) for name in "abc")
+    a, b, c = (get(survey, "web", name) for name in "abc")
     assert (a.expected_share, b.expected_share, c.expected_share) == (2 / 3, 1 / 3, 0.0)
     assert (a.slots + b.slots, c.slots) == (251, 0)
     assert a.share == pytest.approx(2 / 3, abs=0.01)
 
 
-@pytest.mark.parametrize(("panicking", "shares"), [((), (1.0, 0.0)), (("web",), (2 / 3, 1 / 3))])
-def test_one_that_is_down_is_expected_to_take_nothing_but_in_panic(
-    panicking: tuple[str, ...], shares: tuple[float, float]
+def withhold(**percents: int) -> Tables:
+    """The tables while health withholds so much of the backends' weights."""
+    tables = compile_text()
+    infos = {
+        number: info._replace(withheld_percent=percents.get(info.name, 0))
+        for number, info in tables.backend_info.items()
+    }
+    return replace(tables, backend_info=infos)
+
+
+@pytest.mark.parametrize(
+    ("withheld", "shares"),
+    [
+        ({}, (2 / 3, 1 / 3)),
+        ({"b": 100}, (1.0, 0.0)),
+        ({"a": 50}, (0.5, 0.5)),  # a starts slowly
+        ({"a": 100, "b": 100}, (0.0, 0.0)),
+    ],
+)
+def test_what_health_withholds_is_not_expected(
+    withheld: dict[str, int], shares: tuple[float, float]
 ) -> None:
-    standings = {("web", "b"): FoundStanding(False), ("web", "a"): FoundStanding(True)}
-    survey = make_survey(health=Health(standings, frozenset(panicking)))
-    a, b = find(survey, "web", "a"), find(survey, "web", "b")
-    assert (a.expected_share, b.expected_share) == shares
-    assert b.health is not None
-    assert not b.health.is_up
-    assert find(survey, "web", "c").health is None
-    assert [one.is_panicking for one in survey.services] == [False, bool(panicking)]
+    survey = make_survey(tables=withhold(**withheld))
+    a, b = get(survey, "web", "a"), get(survey, "web", "b")
+    assert (a.expected_share, b.expected_share) == pytest.approx(shares)
+    assert a.withheld_percent == withheld.get("a", 0)
 
 
-def test_a_service_without_weight_expects_nothing() -> None:
-    survey = make_survey(health=Health({("web", name): FoundStanding(False) for name in "ab"}))
-    assert [one.expected_share for one in survey.services[1].backends] == [0.0, 0.0, 0.0]
+@pytest.mark.parametrize(
+    ("withheld", "standing", "is_up"),
+    [
+        (0, None, None),
+        (0, find(True), True),
+        (0, find(False), False),
+        (100, find(False), False),
+        (100, None, False),  # nobody checks any more, and the kernel still holds it down
+        (40, None, None),
+        (40, find(True), True),
+    ],
+)
+def test_whether_a_backend_is_up(
+    withheld: int, standing: Standing | None, is_up: bool | None
+) -> None:
+    health = Health({("web", "a"): standing} if standing else {})
+    survey = make_survey(tables=withhold(a=withheld), health=health)
+    assert get(survey, "web", "a").is_up is is_up
+    assert get(survey, "web", "a").standing is standing
+    assert get(survey, "web", "c").is_up is None
+
+
+@pytest.mark.parametrize(
+    ("backend", "withheld", "panicking", "is_panicking"),
+    [
+        ("a", 0, None, True),  # down, and it has its slots
+        ("a", 100, None, False),
+        ("c", 0, None, False),  # drains: it has none anyway
+        ("a", 0, frozenset(), False),  # who checks knows better
+        ("a", 100, frozenset({"web"}), True),
+    ],
+)
+def test_panic_is_what_the_controller_says_or_else_what_the_kernel_does(
+    backend: str, withheld: int, panicking: frozenset[str] | None, is_panicking: bool
+) -> None:
+    health = Health({("web", backend): find(False)}, panicking)
+    survey = make_survey(tables=withhold(**{backend: withheld}), health=health)
+    assert [one.is_panicking for one in survey.services] == [False, is_panicking]
 
 
 def test_times_that_are_left_end_at_zero() -> None:
@@ -93,7 +143,7 @@ def test_times_that_are_left_end_at_zero() -> None:
             service_info=tables.service_info | windows,  # type: ignore[operator]
         )
     )
-    assert [find(survey, "web", name).leaves_in_s for name in "abc"] == [None, 0.0, 5.0]
+    assert [get(survey, "web", name).leaves_in_s for name in "abc"] == [None, 0.0, 5.0]
     assert [one.remembers_for_s for one in survey.services] == [None, 7.0]
     assert ("web", "a") in survey.staying
     assert ("web", "c") not in survey.staying
@@ -172,7 +222,7 @@ def test_overrides_are_those_that_are_on(
 def test_ready_is_what_a_controller_says_and_without_one_what_is_attached(
     pid: int | None, is_told_ready: bool | None, ifindex: int
 ) -> None:
-    told = () if is_told_ready is None else (ToldCondition("Ready", is_told_ready),)
+    told = () if is_told_ready is None else (tell("Ready", is_told_ready),)
     tables = compile_text()
     attached = {name: one._replace(ifindex=ifindex) for name, one in tables.attachments.items()}
     survey = make_survey(
@@ -195,8 +245,8 @@ def test_the_document_says_all_of_it() -> None:
     tables = replace(compile_text(), meta={0: Meta(7, "ab" * 32, "", "")})
     findings = make_findings(
         tables=tables,
-        controller=Controller(42, account, (ToldCondition("Ready", False, "Blocked", "guard"),)),
-        health=Health({("web", "a"): FoundStanding(False, detail="refused")}, frozenset({"web"})),
+        controller=Controller(42, account, (tell("Ready", False, "Blocked", "guard"),)),
+        health=Health({("web", "a"): find(False, detail="refused")}, frozenset({"web"})),
         overrides_problem="it is a folder",
     )
     document = describe_survey(compose_survey(findings))
@@ -221,7 +271,12 @@ def test_the_document_says_all_of_it() -> None:
     assert (web["name"], web["vips"], web["port"]) == ("web", ["192.0.2.1"], 443)
     assert (web["protocol"], web["forwarding"], web["panic"]) == ("tcp", "nat", True)
     a, b, _ = web["backends"]
-    assert a["health"] == {"up": False, "since": AT - 30, "detail": "refused"}
+    assert a["health"] == {
+        "up": False,
+        "since": AT - 30,
+        "detail": "refused",
+        "withheld_percent": 0,
+    }
     assert b["health"] is None
     assert (a["address"], a["port"], a["state"], a["weight"]) == ("10.0.0.1", 443, "ready", 100)
     assert document["overrides_problem"] == "it is a folder"
