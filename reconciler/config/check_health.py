@@ -53,9 +53,10 @@ def _check_fields(node: Mapping, kind: HealthType) -> Iterator[Diagnostic]:
     for key in node.entries:
         types = TYPES_OF_FIELDS.get(key, {kind})
         if kind not in types:
-            owners = " and ".join(sorted(one.value for one in types))
+            names = [one.value for one in HealthType if one in types]
+            owners = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
             message = f"{quote(key)} is of {owners}, but this check is {kind.value}"
-            hint = f"write type: {sorted(types)[0].value}, or take {quote(key)} away"
+            hint = f"write type: {names[0]}, or take {quote(key)} away"
             yield diagnose(codes.HEALTH_FIELD, node.keys[key], message, hint)
 
 

@@ -91,16 +91,7 @@ class Tap:
         self._sockets.clear()
 
     def _open(self, version: int) -> None:
-        protocol, instructions = _PROGRAMS[version]
-        kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
-        sock = socket.socket(socket.AF_PACKET, kind, socket.htons(protocol))
-        try:
-            # What comes before the filter is there answers nobody.
-            _attach(sock, instructions)
-        except OSError:
-            sock.close()
-            raise
-        self._sockets[version] = sock
+        sock = self._sockets[version] = open_tap(version)
         asyncio.get_running_loop().add_reader(sock, self._read, sock)
 
     def _read(self, sock: socket.socket) -> None:
@@ -120,6 +111,24 @@ class Tap:
         replies = self._waiting.get(reply.call)
         if replies and not replies.full():
             replies.put_nowait(reply)
+
+
+def open_tap(version: int) -> socket.socket:
+    """Return a socket that hears what comes in over IPv4 or IPv6 for the ports of checks.
+
+    Raises:
+        OSError: this process may not (CAP_NET_RAW).
+    """
+    protocol, instructions = _PROGRAMS[version]
+    kind = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+    sock = socket.socket(socket.AF_PACKET, kind, socket.htons(protocol))
+    try:
+        # What comes before the filter is there answers nobody.
+        _attach(sock, instructions)
+    except OSError:
+        sock.close()
+        raise
+    return sock
 
 
 def _attach(sock: socket.socket, instructions: Sequence[_Instruction]) -> None:

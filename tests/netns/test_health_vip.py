@@ -1,16 +1,20 @@
 """Checks that go by the VIP: they get to one backend as clients' packets do, and back."""
 
 import json
+import select
 import shutil
+import socket
 from contextlib import contextmanager
 
 import pytest
 
 from reconciler.config import parse
 from reconciler.health.once import probe_once
+from reconciler.health.packet import read_reply
+from reconciler.health.tap import FIRST_PORT, LAST_PORT, open_tap
 from reconciler.lab import Lab, Topology, wait_until
 
-from .test_modes import ECHO, TUNNELS, VIPS, WEB, Mix, balanced_lab, prepare_backends
+from .test_modes import ECHO, FAMILIES, TUNNELS, WEB, Mix, balanced_lab, prepare_backends
 
 pytestmark = pytest.mark.root
 
@@ -118,5 +122,20 @@ def test_what_goes_by_a_tunnel_has_its_source(balanced):
     assert found == [(True, "connected by the VIP")] * 3
 
 
-def test_the_vips_are_those_of_the_laboratory():
-    assert set(VIPS) == {4, 6}
+@pytest.mark.parametrize("version", [4, 6])
+def test_only_what_may_be_an_answer_is_heard(lab, version):
+    balancer = lab.balancer
+    address = str(balancer.address if version == 4 else balancer.address6)
+    ports = [53, FIRST_PORT - 1, FIRST_PORT, LAST_PORT]
+    with balancer.entered():
+        tap = open_tap(version)
+    with tap, lab.backends[0].socket(FAMILIES[version], socket.SOCK_DGRAM) as sender:
+        for port in ports:
+            sender.sendto(b"x" * 3000, (address, port))  # in fragments, which answer nobody
+            sender.sendto(str(port).encode(), (address, port))
+        heard = []
+        while heard[-1:] != [b"65535"]:
+            assert select.select([tap], [], [], 10)[0]
+            if reply := read_reply(tap.recv(2048)):
+                heard.append(reply.payload)
+    assert heard == [b"61000", b"65535"]
