@@ -95,7 +95,8 @@ class Health:
     """How the backends of a service are checked. `type` is never `none`: that is no `Health`.
 
     Times are in seconds. `rise` and `fall` count checks in a row. `port` is None for the
-    backend's own. The rest is what one type or another asks:
+    backend's own. With `via_vip` the VIP is asked, by the service's forwarding. The rest is
+    what one type or another asks:
 
     - http, https: `method` and `path`; `host` is the Host header, empty for the address
       that is asked. The answer passes if its status is in one of the ranges of `status`,
@@ -114,6 +115,7 @@ class Health:
     rise: int = 2
     fall: int = 3
     port: int | None = None
+    via_vip: bool = False
     method: str = "GET"
     path: str = "/"
     host: str = ""

@@ -18,7 +18,7 @@ from pyroute2 import IPRoute, NetlinkError
 from pyroute2.netlink import NLM_F_DUMP, NLM_F_REQUEST, genlmsg
 from pyroute2.netlink.generic import GenericNetlinkSocket
 
-from reconciler.diagnosis.facts import Device, Way
+from reconciler.diagnosis.facts import Device, Surroundings, Way
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
 from reconciler.ethtool import read_driver
@@ -177,6 +177,31 @@ def _can_xmit(link: Any, features: Mapping[int, int] | None) -> bool:
 def _ask_way(routes: IPRoute, address: IPAddress) -> Any:
     """The kernel's answer, read to its end, which pyroute2 wants."""
     return next(iter([*routes.route("get", dst=str(address))]), None)
+
+
+# --- for checks that go by a VIP ---
+
+
+def read_surroundings() -> Surroundings:
+    """Return the neighbours whose MAC is known, and this machine's addresses.
+
+    Raises:
+        Unavailable: the kernel does not say.
+    """
+    with _asking() as routes:
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in routes.get_links()}
+        neighbours = {
+            ip_address(entry.get_attr("NDA_DST")): (
+                entry["ifindex"],
+                bytes.fromhex(entry.get_attr("NDA_LLADDR").replace(":", "")),
+            )
+            for entry in routes.get_neighbours()
+            if entry["state"] & _NUD_VALID and entry.get_attr("NDA_LLADDR")
+        }
+        return Surroundings(
+            neighbours,
+            {name: _read_addresses(routes, index) for index, name in names.items()},
+        )
 
 
 # --- for the doctor ---

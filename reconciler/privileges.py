@@ -9,6 +9,8 @@ from reconciler.errors import NoPermission
 # capability.h; CAP_SYS_ADMIN stands in for the two that Linux 5.8 split from it.
 _SYS_ADMIN = 21
 NEEDED = {"CAP_NET_ADMIN": 12, "CAP_PERFMON": 38, "CAP_BPF": 39}
+# What a feature needs, and nothing else: health checks by the VIP send packets they made.
+NEEDED_BY_FEATURES = {"CAP_NET_RAW": 13}
 _PART_OF_SYS_ADMIN = ("CAP_PERFMON", "CAP_BPF")
 
 

@@ -11,7 +11,7 @@ from reconciler.config.draft import Draft, ServiceDraft
 from reconciler.config.fields import get_mapping
 from reconciler.config.nodes import Mapping, diagnose
 from reconciler.diagnostics import Diagnostic, quote
-from reconciler.model import Health, HealthType, Protocol
+from reconciler.model import Forwarding, Health, HealthType, Protocol
 
 # What a check can't do without.
 _NEEDED = {HealthType.UDP: "send", HealthType.DNS: "query"}
@@ -37,6 +37,8 @@ def check_health(draft: ServiceDraft) -> Iterator[Diagnostic]:
     if health:
         yield from _check_needs(health, node)
         yield from _check_times(health, node)
+        if health.via_vip:
+            yield from _check_passage(draft, health, node)
 
 
 def _check_silence(node: Mapping) -> Iterator[Diagnostic]:
@@ -51,9 +53,10 @@ def _check_fields(node: Mapping, kind: HealthType) -> Iterator[Diagnostic]:
     for key in node.entries:
         types = TYPES_OF_FIELDS.get(key, {kind})
         if kind not in types:
-            owners = " and ".join(sorted(one.value for one in types))
+            names = [one.value for one in HealthType if one in types]
+            owners = " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
             message = f"{quote(key)} is of {owners}, but this check is {kind.value}"
-            hint = f"write type: {sorted(types)[0].value}, or take {quote(key)} away"
+            hint = f"write type: {names[0]}, or take {quote(key)} away"
             yield diagnose(codes.HEALTH_FIELD, node.keys[key], message, hint)
 
 
@@ -78,6 +81,26 @@ def _check_times(health: Health, node: Mapping) -> Iterator[Diagnostic]:
         )
         hint = f"set a timeout of {health.interval_s:g}s or less"
         yield diagnose(codes.HEALTH_TIMEOUT, node.place_of(key), message, hint)
+
+
+def _check_passage(draft: ServiceDraft, health: Health, node: Mapping) -> Iterator[Diagnostic]:
+    """Yield why the backends of a service can't be asked by its VIP."""
+    service = draft.service
+    place = node.place_of("via")
+    if service.forwarding is Forwarding.NAT:
+        message = "with 'nat' no backend holds the VIP, so none can be asked for it"
+        yield diagnose(codes.HEALTH_VIA, place, message, "take 'via' away")
+    elif service.vip is None:
+        message = "this machine's own addresses are the VIPs, and it has none to ask from"
+        yield diagnose(codes.HEALTH_VIA, place, message, "take 'via' away, or give it a 'vip'")
+    elif health.type is HealthType.DNS and service.protocol is Protocol.TCP:
+        message = "dns can't be asked over TCP by the VIP"
+        yield diagnose(codes.HEALTH_VIA, place, message, "type: tcp, or take 'via' away")
+    for item in draft.backends:
+        if item.backend.health_address:
+            message = "this backend has an address to be checked at, but its VIP is checked"
+            hint = "take 'address' away, or write via: backend"
+            yield diagnose(codes.HEALTH_VIA, item.place_of("health"), message, hint)
 
 
 def check_health_addresses(draft: ServiceDraft) -> Iterator[Diagnostic]:

@@ -162,13 +162,14 @@ class _Converter:
         backends = tuple(self._convert_backends(node, port))
         has_vip, vip = self._read_vip(node)
         protocol = Protocol[get_str(node, "protocol", "tcp").upper()]
+        forwarding = self._read_forwarding(node)
         is_whole = bool(name and port and has_vip and not self._lacks_parts(node))
         service = Service(
             name=name,
             vip=vip,
             port=port,
             protocol=protocol,
-            forwarding=self._read_forwarding(node),
+            forwarding=forwarding,
             affinity=Affinity[get_str(node, "affinity", "flow").upper()],
             ring_size=get_int(node, "ring_size", DEFAULT_RING_SIZE),
             drain_timeout_s=self._read_duration(node, "drain_timeout", self.drain_timeout_s),
@@ -177,7 +178,11 @@ class _Converter:
                 node, "flow_idle_timeout", DEFAULT_FLOW_IDLE_TIMEOUT_S[protocol]
             ),
             backends=tuple(sorted((b.backend for b in backends), key=lambda b: b.name)),
-            health=self.health.read(get_mapping(node, "health"), protocol),
+            health=self.health.read(
+                get_mapping(node, "health"),
+                protocol,
+                has_passage=vip is not None and forwarding is not Forwarding.NAT,
+            ),
             slow_start_s=self._read_duration(node, "slow_start", 0.0),
             source=node.place.source,
         )

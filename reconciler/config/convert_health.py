@@ -16,9 +16,11 @@ _WEB = frozenset((HealthType.HTTP, HealthType.HTTPS))
 _TLS = frozenset((HealthType.HTTPS,))
 _UDP = frozenset((HealthType.UDP,))
 _DNS = frozenset((HealthType.DNS,))
+_BRIEF = _UDP | _DNS | {HealthType.TCP}
 
 # What only some types of check have. The others are common to all.
 TYPES_OF_FIELDS = {
+    "via": _BRIEF,
     **dict.fromkeys(("method", "path", "host", "status", "body"), _WEB),
     **dict.fromkeys(("tls_name", "tls_verify", "ca_file"), _TLS),
     **dict.fromkeys(("send", "expect"), _UDP),
@@ -55,15 +57,25 @@ class HealthReader:
         self._problems = problems
         self._default_fields = _read_fields(defaults, problems)
 
-    def read(self, own: Mapping, protocol: Protocol) -> Health | None:
-        """Return how a service is checked whose `health` is this; None if it is not."""
+    def read(self, own: Mapping, protocol: Protocol, *, has_passage: bool) -> Health | None:
+        """Return how a service is checked whose `health` is this; None if it is not.
+
+        Args:
+            own: the mapping under `health`.
+            protocol: the service's.
+            has_passage: whether a backend can be asked by the VIP; where not, what
+                `defaults` says of that is not for this service.
+        """
         kind = choose_type(own, self._defaults, protocol)
         own_fields = _read_fields(own, self._problems)
         if kind is HealthType.NONE:
             return None
+        defaults = self._default_fields
+        if not has_passage or (kind is HealthType.DNS and protocol is Protocol.TCP):
+            defaults = {key: value for key, value in defaults.items() if key != "via"}
         given = {
             key: value
-            for key, value in {**self._default_fields, **own_fields}.items()
+            for key, value in {**defaults, **own_fields}.items()
             if kind in TYPES_OF_FIELDS.get(key, (kind,))
         }
         base = Health()
@@ -72,6 +84,7 @@ class HealthReader:
             type=kind,
             interval_s=interval_s,
             timeout_s=given.pop("timeout", min(base.timeout_s, interval_s)),
+            via_vip=given.pop("via", "backend") == "vip",
             rcodes=given.pop("rcode", base.rcodes),
             **{key: value for key, value in given.items() if key != "interval"},
         )
@@ -108,7 +121,7 @@ def _read_rcodes(items: list[Scalar]) -> tuple[str, ...]:
 # What is taken as it stands. Other keys are refused by the schema.
 _PLAIN = frozenset(
     (
-        *("rise", "fall", "port", "method", "path", "host", "body"),
+        *("rise", "fall", "port", "via", "method", "path", "host", "body"),
         *("tls_name", "tls_verify", "ca_file", "query", "query_type"),
     )
 )

@@ -118,6 +118,14 @@ class Offloads:
 
 
 @dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Who is around: neighbours by address (ifindex and MAC), own addresses by interface."""
+
+    neighbours: Mapping[IPAddress, tuple[int, bytes]]
+    addresses: Mapping[str, tuple[IPAddress, ...]]
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """A network device, as rtnetlink describes it.
 

@@ -18,6 +18,7 @@ from reconciler.health.failure import CheckFailed, describe_error
 from reconciler.health.http import prepare_http, prepare_https
 from reconciler.health.standing import Result
 from reconciler.health.tls import make_context
+from reconciler.health.vip import VipAsker
 from reconciler.health.wire import connect, open_tcp
 from reconciler.model import Health, HealthType
 from reconciler.overrides import BackendName
@@ -28,10 +29,22 @@ _BUSY_S = 0.02
 Ask: TypeAlias = Callable[[], Awaitable[str]]
 
 
-def prepare_asks(checks: Iterable[tuple[BackendName, Check]]) -> dict[BackendName, Ask]:
-    """Return what asks each backend. Checks that trust alike share the certificates."""
+def prepare_asks(
+    checks: Iterable[tuple[BackendName, Check]], vip_asker: VipAsker
+) -> dict[BackendName, Ask]:
+    """Return what asks each backend. Checks that trust alike share the certificates.
+
+    Args:
+        checks: what to ask.
+        vip_asker: asks by VIPs, in the event loop in which it is asked.
+    """
     contexts: dict[tuple[bool, str], ssl.SSLContext | OSError] = {}
-    return {name: _prepare(check, contexts) for name, check in checks}
+    return {
+        name: vip_asker.prepare(check, check.passage)
+        if check.passage
+        else _prepare(check, contexts)
+        for name, check in checks
+    }
 
 
 def _prepare(check: Check, contexts: dict[tuple[bool, str], ssl.SSLContext | OSError]) -> Ask:

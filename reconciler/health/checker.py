@@ -22,6 +22,7 @@ from reconciler.health.standing import (
     judge,
     resume,
 )
+from reconciler.health.vip import VipAsker
 from reconciler.model import Config
 from reconciler.overrides import BackendName, list_backends
 
@@ -84,6 +85,7 @@ class Checker:
         self._impossible = 0
         self._complained_s = float("-inf")
         self._loop = asyncio.new_event_loop()
+        self._vip_asker = VipAsker()
         self._rota = Rota(self._loop, max_open or choose_max_open())
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
@@ -101,7 +103,7 @@ class Checker:
             known: standings from before, for backends that this checker knows nothing of.
         """
         checks = list_checks(config)
-        asks = prepare_asks(checks.items())
+        asks = prepare_asks(checks.items(), self._vip_asker)
         backends = list_backends(config)
         with self._lock:
             before = self._known_standings()
@@ -167,6 +169,7 @@ class Checker:
     async def _serve(self) -> None:
         await self._ended.wait()
         await self._rota.close()
+        self._vip_asker.close()
 
     def take(self, job: _Job, result: Result) -> None:
         """Take the result of a job, unless its backend is checked by another one now."""

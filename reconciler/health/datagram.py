@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from reconciler.health.checks import Check
 from reconciler.health.failure import CheckFailed
 from reconciler.health.wire import Wire, open_udp
+from reconciler.model import Health
 
 
 def prepare_udp(check: Check) -> Callable[[], Awaitable[str]]:
@@ -17,8 +18,17 @@ def prepare_udp(check: Check) -> Callable[[], Awaitable[str]]:
             wire = Wire(sock)
             await wire.send(check.health.send)
             answer = await wire.receive()
-        if check.health.expect not in answer:
-            raise CheckFailed(f"an answer of {len(answer)} bytes, but not the one expected")
-        return f"answered with {len(answer)} bytes"
+        return require_answer(answer, check.health)
 
     return ask
+
+
+def require_answer(answer: bytes, health: Health) -> str:
+    """Return what has come, in words.
+
+    Raises:
+        CheckFailed: it does not hold what is expected.
+    """
+    if health.expect not in answer:
+        raise CheckFailed(f"an answer of {len(answer)} bytes, but not the one expected")
+    return f"answered with {len(answer)} bytes"

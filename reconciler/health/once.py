@@ -13,6 +13,7 @@ from reconciler.health.checker import choose_max_open
 from reconciler.health.checks import Check, list_checks
 from reconciler.health.failure import CheckImpossible
 from reconciler.health.standing import Standing, judge_once
+from reconciler.health.vip import VipAsker
 from reconciler.model import Config
 from reconciler.overrides import BackendName
 
@@ -34,14 +35,18 @@ def probe_once(
 async def _probe(
     checks: Mapping[BackendName, Check], clock: Callable[[], float]
 ) -> dict[BackendName, Standing]:
-    asks = prepare_asks(checks.items())
+    vip_asker = VipAsker()
+    asks = prepare_asks(checks.items(), vip_asker)
     places = asyncio.Semaphore(choose_max_open())
 
     async def probe(name: BackendName, check: Check) -> Standing | None:
         async with places:
             return await _probe_one(name, check, asks[name], clock)
 
-    found = await asyncio.gather(*(probe(name, check) for name, check in checks.items()))
+    try:
+        found = await asyncio.gather(*(probe(name, check) for name, check in checks.items()))
+    finally:
+        vip_asker.close()
     return {name: standing for name, standing in zip(checks, found, strict=True) if standing}
 
 

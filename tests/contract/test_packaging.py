@@ -15,12 +15,13 @@ import yaml
 from reconciler.cli.main import VERBS
 from reconciler.config import parse
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
-from reconciler.privileges import NEEDED
+from reconciler.privileges import NEEDED, NEEDED_BY_FEATURES
 from reconciler.status import RUN_ROOT
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "packaging" / "xdplb.service"
 MOST_EXPOSED = 3.0
+GIVEN = {**NEEDED, **NEEDED_BY_FEATURES}
 
 Require = Callable[[object, str], None]
 
@@ -87,7 +88,7 @@ def test_the_unit_is_hardened(unit: Path, require: Require) -> None:
 
 def test_the_unit_says_what_the_program_needs() -> None:
     settings = read_unit(UNIT.read_text(encoding="utf-8"))
-    assert settings["CapabilityBoundingSet"] == [" ".join(sorted(NEEDED, key=order_capability))]
+    assert settings["CapabilityBoundingSet"] == [" ".join(sorted(GIVEN, key=order_capability))]
     assert settings["RuntimeDirectory"] == [RUN_ROOT.name]
     assert settings["ReadWritePaths"] == [str(DEFAULT_PIN_ROOT.parent)]
     assert "ProtectKernelTunables" not in settings  # it makes bpffs read-only
@@ -95,7 +96,7 @@ def test_the_unit_says_what_the_program_needs() -> None:
 
 
 def order_capability(name: str) -> int:
-    return ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"].index(name)
+    return ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_NET_RAW"].index(name)
 
 
 def test_the_unit_is_in_the_wheel() -> None:
@@ -180,7 +181,7 @@ def test_pins_and_state_are_the_nodes(pod: dict[str, Any]) -> None:
 
 def test_the_pod_has_no_more_power_than_it_needs(pod: dict[str, Any]) -> None:
     security = pod["containers"][0]["securityContext"]
-    assert {f"CAP_{name}" for name in security["capabilities"]["add"]} == set(NEEDED)
+    assert {f"CAP_{name}" for name in security["capabilities"]["add"]} == set(GIVEN)
     assert security["capabilities"]["drop"] == ["ALL"]
     assert security["readOnlyRootFilesystem"] is True
     assert "privileged" not in security

@@ -19,6 +19,7 @@ from reconciler.health.checks import list_checks
 from reconciler.health.failure import CheckImpossible
 from reconciler.health.once import probe_once
 from reconciler.health.standing import Standing
+from reconciler.health.vip import VipAsker
 from reconciler.lab.waiting import wait_until
 from reconciler.model import (
     Affinity,
@@ -281,7 +282,7 @@ def test_every_type_of_check_can_be_prepared():
     for kind in set(HealthType) - {HealthType.NONE}:
         health = Health(type=kind, query="example.com", send=b"x")
         checks = list_checks(make_config(Backend("a", LOCALHOST, 1), health=health))
-        assert len(ask_module.prepare_asks(checks.items())) == 1
+        assert len(ask_module.prepare_asks(checks.items(), VipAsker())) == 1
 
 
 def test_one_probe_judges_each_backend_by_itself():

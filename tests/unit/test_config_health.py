@@ -168,6 +168,40 @@ def test_health_asks_nothing_of_the_tables():
     assert digest_meaning(read(SHORT + "vip: 192.0.2.1\n")) != digest_meaning(read(SHORT))
 
 
+VIA = "vip: 192.0.2.1\nforwarding: ipip\n"
+
+
+def test_via_the_vip():
+    assert read_health(SHORT + VIA + "health: {via: vip}\n").via_vip
+    assert not read_health(SHORT + VIA).via_vip
+    assert not read_health(SHORT + VIA + "health: {via: backend}\n").via_vip
+
+
+@pytest.mark.parametrize(
+    ("service", "by_vip"),
+    [
+        ("vip: 192.0.2.1, forwarding: ipip", True),
+        ("vip: 192.0.2.1, forwarding: nat", False),
+        ("forwarding: l2dsr", False),
+        ("vip: 192.0.2.1, forwarding: gue, health: {type: http}", False),
+        ("vip: 192.0.2.1, forwarding: gue, health: {via: backend}", False),
+        ("vip: 192.0.2.1, forwarding: gue, health: {type: dns, query: a}", False),
+        ("vip: 192.0.2.1, forwarding: gue, protocol: udp, health: {type: dns, query: a}", True),
+    ],
+)
+def test_via_of_the_defaults_is_for_services_that_can_be_asked_so(service, by_vip):
+    text = (
+        "interface: eth0\ndefaults: {health: {via: vip}}\n"
+        f"services: [{{name: a, port: 80, backends: [10.0.0.1], {service}}}]\n"
+    )
+    assert read_health(text).via_vip is by_vip
+
+
+def test_via_of_udp_defaults_is_kept():
+    defaults = "defaults: {health: {type: udp, send: x, via: vip}}\n"
+    assert read_health(UDP + VIA + defaults).via_vip
+
+
 # What a file can't mean.
 
 
@@ -205,6 +239,30 @@ def test_health_asks_nothing_of_the_tables():
 )
 def test_health_that_means_nothing(health, code, column):
     assert find(f"{SHORT}health: {health}\n") == [(code, 4, column)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "row", "column"),
+    [
+        ("health: {via: vip}\n", 4, 15),
+        ("forwarding: ipip\nhealth: {via: vip}\n", 5, 15),
+        (VIA + "health: {via: vip, type: dns, query: a}\n", 6, 15),
+    ],
+)
+def test_who_can_not_be_asked_by_the_vip(lines, row, column):
+    assert find(SHORT + lines) == [(codes.HEALTH_VIA, row, column)]
+
+
+def test_a_backend_with_an_address_to_be_checked_at_is_not_asked_by_the_vip():
+    backend = "{address: 10.0.0.1, health: {address: 10.0.0.2}}"
+    text = f"interface: e\nport: 1\n{VIA}health: {{via: vip}}\nbackends:\n- {backend}\n"
+    assert find(text) == [(codes.HEALTH_VIA, 7, 31)]
+
+
+def test_http_does_not_go_by_the_vip():
+    found = find_one(SHORT + VIA + "health: {type: http, via: vip}\n")
+    assert (found.code, found.hint) == (codes.HEALTH_FIELD, "write type: tcp, or take 'via' away")
+    assert found.message == "'via' is of tcp, udp and dns, but this check is http"
 
 
 def test_a_udp_service_has_to_say_what_to_ask():

@@ -16,8 +16,9 @@ import trustme
 
 from reconciler.health.ask import find_result, prepare_asks
 from reconciler.health.checks import Check
-from reconciler.health.dns import encode_question, read_rcode
+from reconciler.health.dns import encode_query, encode_question, read_rcode
 from reconciler.health.failure import CheckImpossible, describe_error, shorten
+from reconciler.health.vip import VipAsker
 from reconciler.health.wire import MAX_BYTES
 from reconciler.model import Health, HealthType, Protocol
 
@@ -29,7 +30,7 @@ PATIENT_S, SHORT_S = 20.0, 0.2
 
 def ask(address, port, health, *, timeout_s=PATIENT_S, protocol=Protocol.TCP):
     check = Check(ip_address(address), port, protocol, health, "")
-    ((_, question),) = prepare_asks([(("web", "a"), check)]).items()
+    ((_, question),) = prepare_asks([(("web", "a"), check)], VipAsker()).items()
     result = asyncio.run(find_result(question, timeout_s))
     assert result.duration_s >= 0
     return result
@@ -511,14 +512,16 @@ def test_dns_drowns_in_no_flood_of_others_answers():
 
 
 def test_an_answer_to_another_question_is_not_ours():
-    question = encode_question("www.example.com", "A")
-    header = struct.pack("!6H", 7, 0x8180, 1, 0, 0, 0)
-    assert read_rcode(header + question, 7, question) == 0
-    assert read_rcode(header + question.upper(), 7, question) == 0
-    assert read_rcode(header + encode_question("other.example", "A"), 7, question) is None
-    assert read_rcode(header + question, 8, question) is None
-    assert read_rcode(header[:11], 7, question) is None
-    assert read_rcode(struct.pack("!6H", 7, 0x8185, 0, 0, 0, 0), 7, question) == 5
+    query = encode_query(Health(query="www.example.com"))
+    number, question = query[:2], query[12:]
+    header = number + struct.pack("!5H", 0x8180, 1, 0, 0, 0)
+    assert read_rcode(header + question, query) == 0
+    assert read_rcode(header + question.upper(), query) == 0
+    assert read_rcode(header + encode_question("other.example", "A"), query) is None
+    assert read_rcode(bytes((number[0] ^ 1,)) + header[1:] + question, query) is None
+    assert read_rcode(header[:11], query) is None
+    assert read_rcode(query, query) is None
+    assert read_rcode(number + struct.pack("!5H", 0x8185, 0, 0, 0, 0), query) == 5
 
 
 def answer_dns_over_tcp(*, cut):
@@ -571,7 +574,7 @@ def test_a_check_that_is_called_off_is_no_failure():
             check = Check(
                 ip_address("127.0.0.1"), listener.getsockname()[1], Protocol.TCP, http(), ""
             )
-            ((_, question),) = prepare_asks([(("web", "a"), check)]).items()
+            ((_, question),) = prepare_asks([(("web", "a"), check)], VipAsker()).items()
             task = asyncio.ensure_future(find_result(question, PATIENT_S))
             await asyncio.sleep(0)
             task.cancel()
