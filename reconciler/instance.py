@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 
-from reconciler import netlink
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs, require_writable
 from reconciler.dataplane.kernel import KernelDataplane, read_program
 from reconciler.desired import Rings
@@ -196,6 +195,8 @@ class Instance:
     def _read_environment(
         self, interfaces: Iterable[str], may_be_gone: Collection[str]
     ) -> Environment:
+        from reconciler import netlink  # noqa: PLC0415  (who only reads maps does not wait for it)
+
         _, program_sha256 = read_program()
         return netlink.read_environment(interfaces, self._modes, program_sha256, may_be_gone)
 
