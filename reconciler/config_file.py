@@ -12,6 +12,7 @@ from pathlib import Path
 from reconciler.config import ConfigInvalid, Parsed, codes, judge
 from reconciler.config.document import Document, digest_documents, read_document
 from reconciler.config.include import Include, list_includes
+from reconciler.config.name import find_name
 from reconciler.config.nodes import diagnose
 from reconciler.config.text import MAX_BYTES, decode_leniently
 from reconciler.diagnostics import Diagnostic
@@ -126,6 +127,24 @@ def read_files(path: str, *, takes_pipe: bool = False) -> Files:
     included = IncludedFiles(path, data, document)
     patterns = tuple(included.read(include) for include in includes)
     return Files(document, tuple(included.documents), patterns, texts | included.texts)
+
+
+def read_name(path: str) -> str:
+    """Return the name of the instance that a file is of, as cheaply as that can be known.
+
+    What else is wrong with the file does not matter.
+
+    Raises:
+        NoInput: there is no such file, or it can't be read.
+        ConfigInvalid: the name can't be told; the exception carries why.
+    """
+    data = read_config(path, takes_pipe=True)
+    document = read_document(data, name_config(path))
+    name = find_name(document)
+    if name is None:
+        texts = {document.path: decode_leniently(data)}
+        raise ConfigInvalid(document.path, judge(document).diagnostics, texts)
+    return name
 
 
 def _refuse_include(include: Include) -> Document:

@@ -161,8 +161,8 @@ class _Service:
         if not self.kept:
             return
         infos = self.desired.backend_info
-        keepers = np.unique(_find_homes(self._find_after())).tolist()
-        for number in sorted((i for i in keepers if i in infos), key=lambda i: infos[i].name):
+        homes = {*np.unique(_find_homes(self._find_after())).tolist(), *self._find_remembered()}
+        for number in sorted((i for i in homes if i in infos), key=lambda i: infos[i].name):
             row, was = self.desired.backends.get(number), self.observed.backends.get(number)
             if row is None or was is None:
                 continue
@@ -170,6 +170,17 @@ class _Service:
                 timeout_ms = self.desired.service_info[row.service].drain_timeout_ms
                 within_s = timeout_ms / 1000 if infos[number].leaves_ns else None
                 yield Ending(infos[number].name, within_s, self._count_remembered(number))
+
+    def _find_remembered(self) -> Iterator[int]:
+        """The service's backends of which flows are remembered.
+
+        Within a window a slot keeps its older owner, so no slot tells of the newer one's.
+        """
+        service = self.desired.services[self.kept[0]].id
+        for number in [] if self.remembered is None else np.flatnonzero(self.remembered).tolist():
+            row = self.desired.backends.get(number)
+            if row is not None and row.service == service:
+                yield number
 
     def _count_remembered(self, number: int) -> int | None:
         if self.remembered is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.errors import XdplbError
+from reconciler.replace import replace_text
 
 if TYPE_CHECKING:
     from reconciler.instance import Outcome
@@ -79,9 +79,7 @@ class History:
             file.write(json.dumps(asdict(record)) + "\n")
         lines = self._read_lines()
         if len(lines) >= 2 * KEPT:
-            new = self.path.with_suffix(f".{os.getpid()}")
-            new.write_text("".join(f"{line}\n" for line in lines[-KEPT:]), encoding="utf-8")
-            new.replace(self.path)
+            replace_text(self.path, "".join(f"{line}\n" for line in lines[-KEPT:]))
 
     def read(self) -> list[PassRecord]:
         """Return what can be read: a line that was cut off is passed over."""

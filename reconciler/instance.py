@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reconciler import netlink
-from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs
+from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs, require_writable
 from reconciler.dataplane.kernel import KernelDataplane, read_program
 from reconciler.desired import Rings
 from reconciler.diagnostics import Diagnostic
@@ -25,6 +24,7 @@ from reconciler.errors import (
     ExitCode,
     NoPermission,
     RolledBack,
+    Unavailable,
     XdplbError,
 )
 from reconciler.health.effect import Judgement
@@ -109,7 +109,8 @@ class Instance:
 
         Raises:
             Locked: another controller is.
-            NoPermission: the pins can't be made.
+            NoPermission: this user may not make pins.
+            Unavailable: there is no place to make them in.
         """
         self._make_folder()
         with hold_lock(self.folder, timeout_s=timeout_s) as hold:
@@ -136,6 +137,12 @@ class Instance:
             raise NoPermission(
                 f"cannot make {self.folder}: {error.strerror}", remedy="run as root"
             ) from error
+        except OSError as error:
+            raise Unavailable(
+                f"cannot make {self.folder}: {error.strerror}",
+                remedy="see xdplb doctor, or name another place with --pin-dir",
+            ) from error
+        require_writable(self.folder)
 
     def _keep_hold(self) -> None:
         """Make the folder again, and hold it, if somebody has removed it with all its pins."""
@@ -188,6 +195,8 @@ class Instance:
     def _read_environment(
         self, interfaces: Iterable[str], may_be_gone: Collection[str]
     ) -> Environment:
+        from reconciler import netlink  # noqa: PLC0415  (who only reads maps does not wait for it)
+
         _, program_sha256 = read_program()
         return netlink.read_environment(interfaces, self._modes, program_sha256, may_be_gone)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from reconciler.overrides import (
     find_next_end,
     find_strays,
 )
+from reconciler.replace import replace_text
 from reconciler.status import RUN_ROOT
 
 FORMAT_VERSION = "1.0"
@@ -74,7 +74,7 @@ class OverrideStore:
                 kept = self.read()
                 edited = edit(find_in_force(kept, now))
                 if edited != kept:
-                    self._write(edited)
+                    replace_text(self.path, format_overrides(edited))
                 return edited
         except Locked as error:
             raise Locked(
@@ -84,12 +84,6 @@ class OverrideStore:
             raise _refuse(f"cannot write {self.path}", error) from error
         except OSError as error:
             raise XdplbError(f"cannot write {self.path}: {error.strerror}") from error
-
-    def _write(self, overrides: Overrides) -> None:
-        """In one step: readers see the old or the new ones."""
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        new.write_text(format_overrides(overrides), encoding="utf-8")
-        new.replace(self.path)
 
     def forget(self) -> None:
         """Remove them with the instance that is no more."""

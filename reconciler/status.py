@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reconciler.conditions import Condition, Conditions
+from reconciler.replace import replace_text
 
 RUN_ROOT = Path("/run/xdplb")
 
@@ -42,9 +42,7 @@ def write_status(name: str, status: ControllerStatus, root: Path = RUN_ROOT) -> 
     """Replace an instance's account in one step: readers see the old or the new one."""
     folder = root / name
     folder.mkdir(parents=True, exist_ok=True)
-    new = folder / f"status.json.{os.getpid()}"
-    new.write_text(json.dumps(asdict(status), indent=2) + "\n", encoding="utf-8")
-    new.replace(folder / "status.json")
+    replace_text(folder / "status.json", json.dumps(asdict(status), indent=2) + "\n")
 
 
 def forget_status(name: str, root: Path = RUN_ROOT) -> None:

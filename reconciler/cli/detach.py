@@ -39,8 +39,8 @@ def detach(
     instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
     if not instance.exists() and not instance.folder.is_dir():
         raise Unavailable(f"there is no instance {instance.name} under {instance.root}")
-    interfaces = sorted(instance.dataplane.read_attachments())
     with instance.held(timeout_s=lock_timeout):
+        interfaces = sorted(instance.dataplane.read_attachments())
         instance.detach()
     OverrideStore(instance.name).forget()
     HealthStore(instance.name).forget()

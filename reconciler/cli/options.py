@@ -10,7 +10,7 @@ import click
 
 from reconciler.cli.candidates import offer_files, offer_instances
 from reconciler.config import ConfigInvalid
-from reconciler.config_file import default_config_path, load
+from reconciler.config_file import default_config_path, read_name
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.pins import list_instances
 from reconciler.errors import NoInput
@@ -109,16 +109,17 @@ def choose_path(file: str | None, config: str | None) -> str:
 def choose_name(name: str | None, config: str | None, pin_dir: Path | None) -> str:
     """Return the instance's name: as given, else the file's, else the default's.
 
-    A file that is not valid hides no instance: where there is just one, that is meant.
+    What else the file says does not matter, nor whether it is valid. Where it does not tell
+    its name, and there is just one instance, that is meant.
 
     Raises:
         NoInput: the file that the option names is not there.
-        ConfigInvalid: the file is not valid, and there is not just one instance.
+        ConfigInvalid: the file does not tell its name, and there is not just one instance.
     """
     if name:
         return name
     try:
-        return load(config or default_config_path()).config.name
+        return read_name(config or default_config_path())
     except NoInput:
         if config:
             raise

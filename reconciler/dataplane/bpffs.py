@@ -49,6 +49,25 @@ def ensure_bpffs(root: Path) -> bool:
     return lasts
 
 
+def is_read_only(path: Path) -> bool:
+    """Whether the file system of `path` is mounted read-only."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+
+
+def require_writable(folder: Path) -> None:
+    """See that pins in `folder` can be made and removed.
+
+    Raises:
+        Unavailable: its file system is mounted read-only.
+    """
+    if is_read_only(folder):
+        place = next(each for each in (folder, *folder.parents) if os.path.ismount(each))
+        raise Unavailable(
+            f"{folder} is on a file system that is mounted read-only",
+            remedy=f"make it writable: mount -o remount,rw {place}",
+        )
+
+
 def find_mount_place(root: Path) -> Path:
     """Return where a BPF file system has to be for pins under `root`."""
     usual = Path("/sys/fs/bpf")

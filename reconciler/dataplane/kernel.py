@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from reconciler import abi, codec, memory
 from reconciler.assets import find_asset
+from reconciler.dataplane.bpffs import require_writable
 from reconciler.dataplane.libbpf import (
     XDP_FLAGS_DRV_MODE,
     XDP_FLAGS_SKB_MODE,
@@ -421,8 +422,14 @@ class KernelDataplane:
                 path.unlink()
 
     def remove(self) -> None:
-        """Take the program off every interface and remove every pin."""
+        """Take the program off every interface and remove every pin.
+
+        Raises:
+            Unavailable: the pins can't be removed; the program is on every interface still.
+        """
         self.close()
+        if self.pins.folder.is_dir():
+            require_writable(self.pins.folder)
         for interface, _, _ in list(self.pins.find_links()):
             self._detach(interface)
         self.pins.remove_contents()

@@ -70,12 +70,14 @@ class Bpffs:
     Attributes:
         place: where it should be.
         is_mounted: it is there.
+        is_read_only: nothing can be pinned in it, and no pin removed.
         mounts_last: what is mounted now outlives this command.
         namespace: the name of this network namespace, if it has one.
     """
 
     place: str = "/sys/fs/bpf"
     is_mounted: bool = True
+    is_read_only: bool = False
     mounts_last: bool = True
     namespace: str = ""
 

@@ -120,6 +120,15 @@ def _judge_jit(is_on: bool | Unseen, trial: Trial | Unseen) -> Finding:
 
 
 def _judge_bpffs(bpffs: Bpffs) -> Finding:
+    if bpffs.is_read_only:
+        return Finding(
+            codes.BPFFS,
+            Severity.ERROR,
+            MACHINE,
+            f"the BPF file system at {bpffs.place} is mounted read-only: nothing can be pinned"
+            " there, and no pin removed",
+            f"mount -o remount,rw {bpffs.place}",
+        )
     if bpffs.is_mounted:
         return report_ok(codes.BPFFS, MACHINE, f"a BPF file system is at {bpffs.place}")
     if not bpffs.mounts_last:

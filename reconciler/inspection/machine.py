@@ -11,7 +11,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from reconciler.dataplane.bpffs import find_mount_place, is_bpffs, is_namespace_of_parent
+from reconciler.dataplane.bpffs import (
+    find_mount_place,
+    is_bpffs,
+    is_namespace_of_parent,
+    is_read_only,
+)
 from reconciler.dataplane.libbpf import Libbpf
 from reconciler.diagnosis.facts import Bcc, Bpffs, MachineFacts, Unseen
 from reconciler.errors import Unavailable
@@ -73,7 +78,7 @@ def _read_distribution() -> tuple[str, ...]:
 def _look_at_bpffs(pin_root: Path) -> Bpffs:
     place = find_mount_place(pin_root)
     if is_bpffs(place):
-        return Bpffs(str(place))
+        return Bpffs(str(place), is_read_only=is_read_only(place))
     return Bpffs(
         str(place),
         is_mounted=False,

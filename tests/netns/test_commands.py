@@ -354,3 +354,12 @@ def test_another_place_for_the_pins(lab, xdplb, config):
     assert xdplb.run("status", "--pin-dir", place).returncode == 0
     assert xdplb.run("detach", "--pin-dir", place).returncode == 0
     assert os.listdir(xdplb.root.parent / "elsewhere") == []
+
+
+def test_who_looks_waits_for_no_library_that_only_a_pass_needs(xdplb, config):
+    xdplb.apply(SHORT)
+    done = xdplb.run("status", "-c", config, under=("env", "PYTHONPROFILEIMPORTTIME=1"))
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert {"bcc", "numpy", "reconciler.surveyor"} <= loaded
+    assert not {"pyroute2", "jsonschema", "watchdog"} & loaded

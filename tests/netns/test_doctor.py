@@ -513,3 +513,50 @@ def test_it_changes_nothing(patient):
     patient.examine()
     assert (patient.xdplb.tables(), patient.xdplb.find_programs()) == (before, programs)
     assert sorted(patient.xdplb.root.rglob("*")) == pins
+
+
+# --- a BPF file system that takes nothing ---
+
+PINS = "XLB515"
+
+
+@pytest.mark.parametrize("option", ["ro", "ro,bind"])  # the file system, or this mount of it
+def test_pins_that_can_not_be_removed(patient, option):
+    """Nothing is begun that could not be ended; the doctor's command mends it."""
+    xdplb = patient.xdplb
+    xdplb.apply(NAT)
+    before = xdplb.find_programs()
+    patient.shell(f"mount -o remount,{option} /sys/fs/bpf")
+    try:
+        for words in ("detach", f"apply --yes {xdplb.config}", f"run -c {xdplb.config}"):
+            done = xdplb.run(*words.split())
+            assert (done.returncode, "mounted read-only" in done.stderr) == (69, True), done.stderr
+        assert xdplb.find_programs() == before
+        assert set(before) == {"eth0", "eth1"}
+        found = patient.find(PINS, ends=69)
+        assert found["severity"] == "error"
+        assert found["command"] in xdplb.run("detach").stderr
+    finally:
+        patient.shell("mount -o remount,rw /sys/fs/bpf", "mount -o remount,rw,bind /sys/fs/bpf")
+    assert patient.is_well(PINS)
+    assert xdplb.run("detach").returncode == 0
+    assert xdplb.find_programs() == {}
+
+
+def test_pins_that_can_not_be_made(patient):
+    patient.shell("mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf")
+    patient.shell("mount -o remount,ro /sys/fs/bpf")
+    try:
+        done = patient.xdplb.run("apply", "--yes", patient.xdplb.config)
+        assert done.returncode == 69
+        assert "cannot make" in done.stderr
+    finally:
+        patient.shell("mount -o remount,rw /sys/fs/bpf")
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere", "{config}"])
+def test_a_place_where_no_folder_can_be(patient, place):
+    place = place.format(config=patient.xdplb.config)
+    done = patient.xdplb.run("apply", "--yes", patient.xdplb.config, "--pin-dir", place)
+    assert done.returncode == 69
+    assert done.stderr.startswith(f"xdplb: cannot make {place}/default: ")

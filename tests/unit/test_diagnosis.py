@@ -186,6 +186,12 @@ LACKS = Bcc("BCC is missing", distribution=("ubuntu", "debian"), python="/opt/xd
             "mount -t bpf bpf /sys/fs/bpf",
         ),
         (
+            {"bpffs": Bpffs(is_read_only=True)},
+            "error",
+            codes.BPFFS,
+            "mount -o remount,rw /sys/fs/bpf",
+        ),
+        (
             {"bpffs": Bpffs(is_mounted=False, mounts_last=False, namespace="lb")},
             "warning",
             codes.LASTING_PINS,

@@ -158,6 +158,34 @@ def test_a_second_move_within_the_window_keeps_the_first_owner():
     assert all(one.broken_share == 0 for one in find_disruptions(third, second))
 
 
+@pytest.mark.parametrize("open_flows", [0, 3])
+def test_who_leaves_within_a_window_has_only_what_is_remembered(open_flows):
+    """Its slots keep their older owner, so no slot tells of its flows."""
+    renamed = WEB.replace("name: d,", "name: e,")
+    first = step(WEB).desired
+    second = step(renamed, first, 10).desired
+    (newer,) = [i for i, info in second.backend_info.items() if info.name == "e"]
+    counts = np.zeros(1 << 16, np.int64)
+    counts[newer] = open_flows
+    third = step(renamed.replace("      - {name: e, address: 10.0.0.4}\n", ""), second, 20).desired
+    (one,) = find_disruptions(third, second, counts)
+    endings = [each for each in one.endings if each.backend == "e"]
+    assert endings == ([Ending("e", 300.0, open_flows)] if open_flows else [])
+
+
+def test_what_another_service_remembers_is_not_told_here():
+    more = WEB + "  - {name: dns, vip: 192.0.2.2, port: 53, ring_size: 251, backends: [10.0.0.9]}\n"
+    counts = np.full(1 << 16, 2)
+    after = more.replace("      - {name: d, address: 10.0.0.4}\n", "")
+    both = after.replace("[10.0.0.9]", "[10.0.0.8]")
+    assert {
+        one.service: [e.backend for e in one.endings] for one in disrupt(more, both, counts)
+    } == {
+        "dns": ["10.0.0.9:53"],
+        "web": ["d"],
+    }
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_what_is_never_remembered_moves_with_its_slot(protocol):
     text = replace("port: 80", f"port: 80\n    protocol: {protocol}\n    flow_tracking: never")

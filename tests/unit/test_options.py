@@ -10,6 +10,8 @@ import pytest
 from reconciler.cli.main import VERBS, run, xdplb
 from reconciler.cli.options import Duration, choose_name, choose_path, list_instances
 from reconciler.config import ConfigInvalid
+from reconciler.config.name import NAME_PATTERN
+from reconciler.config.schema import load_schema
 from reconciler.errors import NoInput
 
 GOOD = "name: edge\ninterface: eth0\nport: 80\nbackends: [10.0.0.1]\n"
@@ -87,6 +89,35 @@ def test_a_file_that_is_not_valid_hides_no_instance(
     else:
         with pytest.raises(ConfigInvalid):
             choose_name(None, None, root)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("name: west\nprot: 80\n", "west"),  # of more than its name nobody asks
+        ("prot: 80\n", "default"),
+        ("name: a\nname: b\n", None),
+        ("name: ../west\n", None),
+        ("name: 'west\n'\n", None),
+        ("name: 80\n", None),
+        ("name: [west]\n", None),
+        ("name: !!str west\n", None),
+        ("- name: west\n", None),
+        ("", None),
+    ],
+)
+def test_only_the_name_of_a_file_counts(tmp_path: Path, text: str, name: str | None) -> None:
+    (tmp_path / "lb.yaml").write_text(text)
+    if name:
+        assert choose_name(None, "lb.yaml", tmp_path) == name
+        return
+    with pytest.raises(ConfigInvalid) as caught:
+        choose_name(None, "lb.yaml", tmp_path)
+    assert caught.value.diagnostics
+
+
+def test_a_name_is_what_the_schema_says() -> None:
+    assert load_schema()["properties"]["name"]["pattern"] == NAME_PATTERN
 
 
 # --- every verb ---
