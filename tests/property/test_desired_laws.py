@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler import maglev
 from reconciler.config import parse
-from reconciler.desired import compile_tables
+from reconciler.desired import Rings, compile_tables
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.memory import Occupancy
 from reconciler.model import (
@@ -258,3 +258,42 @@ def test_a_service_is_shared_exactly_when_it_shares_a_backend(
     assert tracked == {number for server in shared for number in users[server]}
     assert {tuple(e) for e, row in tables.nat_replies.items() if row.is_shared} == shared
     assert {tuple(e) for e in tables.nat_replies} == set(vips_of)
+
+
+drifts = st.sampled_from(["", "", "slot", "backend", "info", "service"])
+
+
+def meddle(tables: Tables, kind: str, number: int) -> Tables:
+    """The tables after somebody wrote to the maps: to one row or slot of some service."""
+    if kind == "slot":
+        slots = tables.slots.copy()
+        slots[number % 700] ^= 1
+        return replace(tables, slots=slots)
+    table = {"backend": "backends", "info": "backend_info", "service": "services"}.get(kind)
+    rows = dict(tables.rows(table)) if table else {}
+    if not rows:
+        return tables
+    key = sorted(rows, key=str)[number % len(rows)]
+    if kind == "backend":
+        rows[key] = rows[key]._replace(port=9)
+    elif kind == "info":
+        rows[key] = rows[key]._replace(weight=7)
+    else:
+        del rows[key]
+    return replace(tables, **{table or "": rows})
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(configs(), st.integers(0, 2), drifts, st.integers(0, 999)), min_size=2))
+def test_what_the_last_pass_made_makes_no_difference(
+    history: list[tuple[Config, int, str, int]],
+) -> None:
+    rings = Rings()
+    tables, now_ns = make_empty_tables(RING_SLOTS), SECOND_NS
+    for config, idle_passes, drift, number in history:
+        for _ in range(1 + idle_passes):
+            now_ns += 40 * SECOND_NS
+            kept = compile_tables(config, MACHINE, tables, now_ns=now_ns, rings=rings)
+            assert kept == compile_tables(config, MACHINE, tables, now_ns=now_ns)
+            tables = replace(kept, meta={0: Meta(tables.generation + 1, "", "", "")})
+        tables = meddle(tables, drift, number)
