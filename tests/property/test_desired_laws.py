@@ -28,7 +28,14 @@ from reconciler.model import (
     Service,
     XdpMode,
 )
-from reconciler.tables import Meta, Tables, make_empty_tables, ring_extents, unpack_slots
+from reconciler.tables import (
+    BackendInfo,
+    Meta,
+    Tables,
+    make_empty_tables,
+    ring_extents,
+    unpack_slots,
+)
 
 SECOND_NS = 1_000_000_000
 RING_SLOTS = 8_192
@@ -260,11 +267,25 @@ def test_a_service_is_shared_exactly_when_it_shares_a_backend(
     assert {tuple(e) for e in tables.nat_replies} == set(vips_of)
 
 
-drifts = st.sampled_from(["", "", "slot", "backend", "info", "service"])
+drifts = st.sampled_from(["", "", "slot", "backend", "info", "service", "stranger"])
+# As MACHINE, but with another number of addresses.
+machines = st.sampled_from(
+    [
+        replace(MACHINE, interfaces={"eth0": InterfaceFacts(2, own, True, True)})
+        for own in (OWN, OWN, OWN[1:], (*OWN, IPv4Address("198.51.100.3")))
+    ]
+)
 
 
 def meddle(tables: Tables, kind: str, number: int) -> Tables:
     """The tables after somebody wrote to the maps: to one row or slot of some service."""
+    if kind == "stranger" and tables.backends:
+        last = max(tables.backends)
+        return replace(
+            tables,
+            backends={**tables.backends, 120: tables.backends[last]._replace(port=9)},
+            backend_info={**tables.backend_info, 120: BackendInfo("stranger", 1, 0)},
+        )
     if kind == "slot":
         slots = tables.slots.copy()
         slots[number % 700] ^= 1
@@ -283,17 +304,31 @@ def meddle(tables: Tables, kind: str, number: int) -> Tables:
     return replace(tables, **{table or "": rows})
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.lists(st.tuples(configs(), st.integers(0, 2), drifts, st.integers(0, 999)), min_size=2))
+@settings(deadline=None, max_examples=100)
+@given(
+    configs(),
+    st.lists(
+        st.tuples(st.none() | configs(), machines, drifts, st.integers(0, 999)),
+        min_size=2,
+        max_size=6,
+    ),
+)
 def test_what_the_last_pass_made_makes_no_difference(
-    history: list[tuple[Config, int, str, int]],
+    config: Config, history: list[tuple[Config | None, Environment, str, int]]
 ) -> None:
     rings = Rings()
     tables, now_ns = make_empty_tables(RING_SLOTS), SECOND_NS
-    for config, idle_passes, drift, number in history:
-        for _ in range(1 + idle_passes):
-            now_ns += 40 * SECOND_NS
-            kept = compile_tables(config, MACHINE, tables, now_ns=now_ns, rings=rings)
-            assert kept == compile_tables(config, MACHINE, tables, now_ns=now_ns)
-            tables = replace(kept, meta={0: Meta(tables.generation + 1, "", "", "")})
+    nobody = Occupancy(np.zeros(RING_SLOTS, np.bool_), np.zeros(1 << 16, np.int64))
+    for edited, machine, drift, number in history:
+        config = edited or config
         tables = meddle(tables, drift, number)
+        for _ in range(3):  # windows end and slots settle
+            now_ns += 100 * SECOND_NS
+            kept, afresh = (
+                compile_tables(
+                    config, machine, tables, now_ns=now_ns, occupancy=nobody, rings=memory
+                )
+                for memory in (rings, None)
+            )
+            assert kept == afresh
+            tables = replace(kept, meta={0: Meta(tables.generation + 1, "", "", "")})
