@@ -14,6 +14,7 @@ from reconciler.config.document import Document, digest_documents, read_document
 from reconciler.config.include import Include, list_includes
 from reconciler.config.name import find_name
 from reconciler.config.nodes import diagnose
+from reconciler.config.reread import Rereader
 from reconciler.config.text import MAX_BYTES, decode_leniently
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import NoInput
@@ -30,13 +31,15 @@ class Files:
     """A configuration's files as they were read: its own, and those that it includes.
 
     `patterns` are the paths that `include` asks for, with their wildcards, and
-    `texts` what the files hold, by the name that each has in diagnostics.
+    `texts` what the files hold, by the name that each has in diagnostics. `known` is
+    what they say, if that is known already.
     """
 
     document: Document
     included: tuple[Document, ...]
     patterns: tuple[str, ...]
     texts: Mapping[str, str]
+    known: Config | None = None
 
     @property
     def sha256(self) -> str:
@@ -45,6 +48,8 @@ class Files:
 
     def parse(self) -> Parsed:
         """Return what they say. To be called once: the documents are used up."""
+        if self.known is not None:
+            return Parsed(self.known, ())
         return judge(self.document, self.included)
 
 
@@ -145,6 +150,34 @@ def read_name(path: str) -> str:
         texts = {document.path: decode_leniently(data)}
         raise ConfigInvalid(document.path, judge(document).diagnostics, texts)
     return name
+
+
+class FileReader:
+    """Reads one configuration again and again: what is as it was is not parsed again."""
+
+    def __init__(self, path: str, first: Loaded) -> None:
+        self._path = path
+        self._rereader = Rereader()
+        self.remember(first)
+
+    def read(self) -> Files:
+        """Return the files as they are now; see `read_files`.
+
+        Raises:
+            NoInput: there is no such file, or it can't be read.
+        """
+        data = read_config(self._path)
+        known = self._rereader.reread(data, self._path)
+        if known is None:
+            return read_files(self._path)
+        document = Document(self._path, known.sha256, None, [])
+        return Files(document, (), (), {self._path: decode_leniently(data)}, known)
+
+    def remember(self, loaded: Loaded) -> None:
+        """Remember what was read, if it is one file about which there was nothing to tell."""
+        text = loaded.texts.get(self._path)
+        if text is not None and len(loaded.texts) == 1 and not loaded.warnings:
+            self._rereader.remember(loaded.config, text)
 
 
 def _refuse_include(include: Include) -> Document:

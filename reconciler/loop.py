@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from reconciler.account import Account, describe_outcome
-from reconciler.config_file import Files, Loaded, parse_files, read_files
+from reconciler.config_file import FileReader, Files, Loaded, parse_files
 from reconciler.errors import NoInput, XdplbError
 from reconciler.health.checker import Checker
 from reconciler.health.store import HealthStore
@@ -87,6 +87,7 @@ class Loop:
         self.instance = instance
         self.path = Path(path)
         self.sources = Sources(self.path)
+        self.reader = FileReader(path, first)
         self.allows_large_change = allow_large_change
         self.notifier = notifier or Notifier({})
         self.account = Account(instance.name, first.config, self.notifier)
@@ -254,7 +255,7 @@ class Loop:
     def _take_file(self) -> None:
         self._look_at_file = self._is_forced = False
         try:
-            files = read_files(str(self.path))
+            files = self.reader.read()
         except NoInput as error:
             self._reject(error, "")
             return
@@ -272,12 +273,15 @@ class Loop:
         self._pass(config)
 
     def _parse(self, files: Files) -> Config:
-        config = parse_files(files).config
+        loaded = parse_files(files)
+        config = loaded.config
         if config.name != self.config.name:
             raise XdplbError(
                 f"{self.path}: name is {config.name}, this controller runs {self.config.name}",
                 remedy="a new name is a new instance: start a controller of its own",
             )
+        if files.known is None:
+            self.reader.remember(loaded)
         return config
 
     def _reject(self, error: XdplbError, sha256: str) -> None:

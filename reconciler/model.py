@@ -186,6 +186,17 @@ class Service:
     source: Source | None = field(default=None, compare=False)
     _meaning: bytes = field(default=b"", init=False, repr=False, compare=False)
 
+    def shift(self, lines: int) -> Service:
+        """Return the same service, so many lines further down in its file."""
+        if not lines:
+            return self
+        backends = tuple(
+            replace(backend, source=_shift(backend.source, lines)) for backend in self.backends
+        )
+        shifted = replace(self, source=_shift(self.source, lines), backends=backends)
+        object.__setattr__(shifted, "_meaning", self._meaning)
+        return shifted
+
     def digest_meaning(self) -> bytes:
         """Return a digest of what it asks of the tables; it is made once."""
         if not self._meaning:
@@ -201,6 +212,10 @@ class Service:
             )
             object.__setattr__(self, "_meaning", hashlib.sha256(repr(asked).encode()).digest())
         return self._meaning
+
+
+def _shift(source: Source | None, lines: int) -> Source | None:
+    return source and replace(source, line=source.line + lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from reconciler.lab import Lab, Topology
 from reconciler.lab import process as processes
 from reconciler.lab.controller import find_program
 from reconciler.lab.waiting import wait_until
+from reconciler.override_store import OverrideStore
+from reconciler.overrides import Overrides
 from reconciler.tables import ring_extents
 
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
@@ -113,10 +115,11 @@ class Balancer:
     def _account_path(self) -> Path:
         return self._mounts / "run/xdplb/default/status.json"
 
-    @property
-    def overrides_path(self) -> Path:
-        """Where overrides are kept."""
-        return self._account_path.with_name("overrides.json")
+    def override(self, overrides: Overrides) -> None:
+        """Have these overrides in force, and no others."""
+        OverrideStore("default", self._mounts / "run/xdplb").change(
+            lambda _: overrides, time.time()
+        )
 
     def read_account(self) -> dict[str, Any]:
         """Return status.json; empty before the first pass."""

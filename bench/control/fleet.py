@@ -49,7 +49,9 @@ class Fleet:
         slots = max(self.services * self.ring_size, 150_000)
         backends = max(2 * self.services * self.backends, 64)
         return (
-            f"{_HEAD}reconcile: {{resync: {self.resync}}}\n{self.extra}"
+            f"{_HEAD}reconcile: {{resync: {self.resync}}}\n"
+            "defaults: {health: {type: none}}\n"
+            f"{self.extra}"
             f"limits: {{services: {self.services + 8}, backends: {min(backends, 65_535)},"
             f" ring_slots: {slots}, flows: 65536}}\n"
         )

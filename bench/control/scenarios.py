@@ -6,10 +6,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from bench.control.balancer import Balancer, replace_file, save_fleet
+from bench.control.balancer import Balancer, SlotWatch, replace_file, save_fleet
 from bench.control.figures import Figure
-from bench.control.fleet import Fleet
+from bench.control.fleet import FIRST_BACKEND, Fleet
 from reconciler import maglev
+from reconciler.model import BackendState
+from reconciler.overrides import Override
 
 ONE = Fleet(services=1, backends=100, ring_size=65_537)
 MANY = Fleet(services=1_000, backends=10, ring_size=4_093)
@@ -146,7 +148,6 @@ def _measure_daemon(
     status = Figure(f"{name}: status", "s", limits.status_s)
     export = Figure(f"{name}: export", "s")
     live = Figure(f"{name}: plan against the kernel", "s")
-    backend = f"s{fleet.edited}/{_name_first(fleet)}"
     with balancer.controller(fleet.render()) as took_s:
         start.values.append(took_s)
         with balancer.slots(f"s{fleet.edited}") as slots:
@@ -160,9 +161,9 @@ def _measure_daemon(
                 computed.values.append(balancer.read_cpu_s() - cpu_s)
                 reload.values.append(balancer.time_reload())
                 settle(balancer)
-                down.values.append(_time_override(balancer, slots, "maint", backend))
+                down.values.append(_time_override(balancer, slots, fleet, is_out=True))
                 settle(balancer)
-                _time_override(balancer, slots, "ready", backend)
+                _time_override(balancer, slots, fleet, is_out=False)
                 status.values.append(balancer.run("status"))
                 export.values.append(balancer.run("export"))
                 live.values.append(balancer.run("plan", str(balancer.config)))
@@ -177,17 +178,17 @@ def _measure_daemon(
     return [start, edit, whole, computed, down, reload, no_op, memory, peak, *commands]
 
 
-def _time_override(balancer: Balancer, slots: object, verb: str, backend: str) -> float:
-    """Return the seconds from the override's file to the last slot written."""
-    balancer.run(verb, backend, "-c", str(balancer.config))
-    path = balancer.overrides_path
-    begun_ns = path.stat().st_mtime_ns - (time.time_ns() - time.monotonic_ns())
+def _time_override(balancer: Balancer, slots: SlotWatch, fleet: Fleet, *, is_out: bool) -> float:
+    """Return the seconds from the override to the last slot written."""
+    service, name = f"s{fleet.edited}", _name_first(fleet)
+    override = Override(service, name, BackendState.MAINT, "bench", "measured", time.time(), None)
+    begun_ns = time.monotonic_ns()
+    balancer.override((override,) if is_out else ())
     return (slots.await_change() - begun_ns) / 1e9
 
 
 def _name_first(fleet: Fleet) -> str:
-    first = fleet.render_service(fleet.edited).split("backends:\n")[1].split("\n")[0]
-    return f"{first.split('- ')[1].strip()}:80"
+    return f"{FIRST_BACKEND + fleet.edited * fleet.backends}:80"
 
 
 def settle(balancer: Balancer) -> None:
@@ -202,7 +203,7 @@ def settle(balancer: Balancer) -> None:
         cpu_s = now_s
 
 
-def _edit_repeatedly(balancer: Balancer, fleet: Fleet, slots: object, count: int) -> None:
+def _edit_repeatedly(balancer: Balancer, fleet: Fleet, slots: SlotWatch, count: int) -> None:
     for turn in range(count):
         balancer.write(fleet.edit(50 + turn % 2).render())
         slots.await_change()

@@ -43,5 +43,10 @@ def check_meaning(draft: Draft) -> Iterator[Diagnostic]:
     for check_service_itself in _OF_A_WHOLE_SERVICE:
         for service in draft.whole_services:
             yield from check_service_itself(service)
-    for check_together in _OF_THE_FILE:
-        yield from check_together(draft)
+    yield from check_together(draft)
+
+
+def check_together(draft: Draft) -> Iterator[Diagnostic]:
+    """Yield what is wrong or costly about services that are right in themselves."""
+    for check in _OF_THE_FILE:
+        yield from check(draft)

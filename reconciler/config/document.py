@@ -41,7 +41,7 @@ def read_document(
         room: how many values it may hold.
         hint: what to write into an empty one.
     """
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = digest_bytes(data)
     try:
         text = decode(data, path)
     except RefusedError as refused:
@@ -52,6 +52,11 @@ def read_document(
         problems.append(diagnose(codes.EMPTY, place, "the file is empty", hint))
         root = None
     return Document(path, sha256, root, problems)
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256, in hex, of one file's bytes."""
+    return hashlib.sha256(data).hexdigest()
 
 
 def digest_documents(documents: Iterable[Document]) -> str:

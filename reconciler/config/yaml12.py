@@ -33,8 +33,9 @@ try:
 except ImportError:  # PyYAML was built without libyaml
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
-# Room for as many backends as there are ids, and for a second of work on any machine.
-MAX_NODES = 75_000
+# Room for as many backends as there are ids, for 1,000 services of 10 backends that say
+# all there is to say, and for two seconds of work on any machine.
+MAX_NODES = 150_000
 MAX_DEPTH = 16
 MAX_SCALAR = 1024
 MAX_PROBLEMS = 1000

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler import maglev
 from reconciler.config import parse
-from reconciler.desired import compile_tables
+from reconciler.desired import Rings, compile_tables
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.memory import Occupancy
 from reconciler.model import (
@@ -28,7 +28,14 @@ from reconciler.model import (
     Service,
     XdpMode,
 )
-from reconciler.tables import Meta, Tables, make_empty_tables, ring_extents, unpack_slots
+from reconciler.tables import (
+    BackendInfo,
+    Meta,
+    Tables,
+    make_empty_tables,
+    ring_extents,
+    unpack_slots,
+)
 
 SECOND_NS = 1_000_000_000
 RING_SLOTS = 8_192
@@ -258,3 +265,70 @@ def test_a_service_is_shared_exactly_when_it_shares_a_backend(
     assert tracked == {number for server in shared for number in users[server]}
     assert {tuple(e) for e, row in tables.nat_replies.items() if row.is_shared} == shared
     assert {tuple(e) for e in tables.nat_replies} == set(vips_of)
+
+
+drifts = st.sampled_from(["", "", "slot", "backend", "info", "service", "stranger"])
+# As MACHINE, but with another number of addresses.
+machines = st.sampled_from(
+    [
+        replace(MACHINE, interfaces={"eth0": InterfaceFacts(2, own, True, True)})
+        for own in (OWN, OWN, OWN[1:], (*OWN, IPv4Address("198.51.100.3")))
+    ]
+)
+
+
+def meddle(tables: Tables, kind: str, number: int) -> Tables:
+    """The tables after somebody wrote to the maps: to one row or slot of some service."""
+    if kind == "stranger" and tables.backends:
+        last = max(tables.backends)
+        return replace(
+            tables,
+            backends={**tables.backends, 120: tables.backends[last]._replace(port=9)},
+            backend_info={**tables.backend_info, 120: BackendInfo("stranger", 1, 0)},
+        )
+    if kind == "slot":
+        slots = tables.slots.copy()
+        slots[number % 700] ^= 1
+        return replace(tables, slots=slots)
+    table = {"backend": "backends", "info": "backend_info", "service": "services"}.get(kind)
+    rows = dict(tables.rows(table)) if table else {}
+    if not rows:
+        return tables
+    key = sorted(rows, key=str)[number % len(rows)]
+    if kind == "backend":
+        rows[key] = rows[key]._replace(port=9)
+    elif kind == "info":
+        rows[key] = rows[key]._replace(weight=7)
+    else:
+        del rows[key]
+    return replace(tables, **{table or "": rows})
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    configs(),
+    st.lists(
+        st.tuples(st.none() | configs(), machines, drifts, st.integers(0, 999)),
+        min_size=2,
+        max_size=6,
+    ),
+)
+def test_what_the_last_pass_made_makes_no_difference(
+    config: Config, history: list[tuple[Config | None, Environment, str, int]]
+) -> None:
+    rings = Rings()
+    tables, now_ns = make_empty_tables(RING_SLOTS), SECOND_NS
+    nobody = Occupancy(np.zeros(RING_SLOTS, np.bool_), np.zeros(1 << 16, np.int64))
+    for edited, machine, drift, number in history:
+        config = edited or config
+        tables = meddle(tables, drift, number)
+        for _ in range(3):  # windows end and slots settle
+            now_ns += 100 * SECOND_NS
+            kept, afresh = (
+                compile_tables(
+                    config, machine, tables, now_ns=now_ns, occupancy=nobody, rings=memory
+                )
+                for memory in (rings, None)
+            )
+            assert kept == afresh
+            tables = replace(kept, meta={0: Meta(tables.generation + 1, "", "", "")})

@@ -10,6 +10,7 @@ import pytest
 
 from reconciler.config import codes
 from reconciler.config.text import MAX_BYTES
+from reconciler.config.yaml12 import MAX_NODES
 from reconciler.config_file import Files, read_files
 from reconciler.included_files import MAX_FILES, find_files
 
@@ -212,16 +213,16 @@ def test_all_files_together_are_no_larger_than_one_may_be(conf: Path) -> None:
 
 def test_all_files_together_hold_no_more_values_than_one_may(conf: Path) -> None:
     for name in ("a", "b"):
-        (conf / f"{name}.yaml").write_text("services: [" + "1," * 40_000 + "]\n")
+        (conf / f"{name}.yaml").write_text("services: [" + "1," * (MAX_NODES // 2) + "]\n")
     first, second = read("conf.d/*.yaml").included
     assert first.problems == []
     assert [(d.code, d.message) for d in second.problems] == [
-        (codes.TOO_LARGE, "the files together hold more than 75000 values")
+        (codes.TOO_LARGE, f"the files together hold more than {MAX_NODES} values")
     ]
 
 
 def test_who_was_given_up_leaves_no_room_for_others(conf: Path) -> None:
     for name in ("a", "b"):
-        (conf / f"{name}.yaml").write_text("services: [" + "1," * 80_000 + "]\n")
+        (conf / f"{name}.yaml").write_text("services: [" + "1," * MAX_NODES + "]\n")
     (conf / "c.yaml").write_text(WEB)
     assert [d.root for d in read("conf.d/*.yaml").included] == [None] * 3
