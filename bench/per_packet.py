@@ -46,18 +46,20 @@ from reconciler.model import IPAddress
 # struct course (programs/drive.bpf.c).
 _COURSE = np.dtype(
     [
+        ("headers", "u1", (96,)),
         ("frame_size", "u4"),
         ("flow_mask", "u4"),
         ("port_bits", "u4"),
-        ("first_client", "u4"),
         ("address_shift", "u4"),
         ("port_shift", "u4"),
+        ("unused", "u4"),
         ("count", "u8"),
-        ("headers", "u1", (96,)),
+        ("client", "u4"),
+        ("ports", "u4"),
     ]
 )
-_FIRST_CLIENT = 10 << 24  # 10.0.0.0/8, and 2001:db8:1::/96 with the same at its end
-_CLIENTS = {4: "0.0.0.0", 6: "2001:db8:1::"}
+_CLIENTS = {4: "10.0.0.0", 6: "2001:db8:1::"}  # and those that follow; 2^24 of them
+_CLIENT_PORT = 1024
 _STRANGER = {4: "198.18.9.9", 6: "2001:db8::9:9"}
 _PAYLOAD = bytes(64 - 14 - 20)  # a little more than the smallest frame
 _XDP_PASS, _XDP_TX = 2, 3
@@ -122,7 +124,7 @@ def _make_packet(
 
 
 def _to(family: int, address: IPAddress | str) -> Packet:
-    return _make_packet(family, _CLIENTS[family], address, 0, PORT)
+    return _make_packet(family, _CLIENTS[family], address, _CLIENT_PORT, PORT)
 
 
 def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list[Contender]:
@@ -146,7 +148,7 @@ def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list
     def reply(family: int) -> Contender:
         number = 0 if family == 4 else 100
         packet = _make_packet(
-            family, backend_address(number, family), _CLIENTS[family], BACKEND_PORT, 0
+            family, backend_address(number, family), _CLIENTS[family], BACKEND_PORT, _CLIENT_PORT
         )
         name = "nat, reply" if family == 4 else "nat, reply, IPv6"
         return Contender(
@@ -207,7 +209,6 @@ class Driver:
         course["frame_size"] = len(headers)
         course["flow_mask"] = 2**flows.bits - 1
         course["port_bits"] = flows.port_bits
-        course["first_client"] = _FIRST_CLIENT
         course["address_shift"] = 32 if contender.is_reply else 0
         course["port_shift"] = 16 if contender.is_reply else 0
         used = 34 if contender.family == 4 else 54

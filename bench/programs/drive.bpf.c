@@ -17,14 +17,15 @@
 
 /* What bench/per_packet.py asks for. */
 struct course {
+	__u8 headers[HEADERS_SIZE]; /* the first packet's */
 	__u32 frame_size;
 	__u32 flow_mask; /* flows less one; a power of two of them */
 	__u32 port_bits; /* 2^port_bits flows share a client */
-	__u32 first_client;
 	__u32 address_shift; /* 0: the client is the source; 32: the destination */
 	__u32 port_shift;    /* 0 or 16, likewise */
 	__u64 count;	     /* packets so far */
-	__u8 headers[HEADERS_SIZE];
+	__u32 client;	     /* what makes the next packet's address of the first one's */
+	__u32 ports;	     /* likewise; both in network byte order */
 };
 
 struct {
@@ -44,22 +45,15 @@ struct {
 #define COPY(type, at) (*(type *)(frame + (at)) = *(type *)(course->headers + (at)))
 
 /* An odd multiplier turns the numbers of a power of two around, so neighbours in time are
- * no neighbours in the hash. */
-static __always_inline __u32 choose_flow(struct course *course)
+ * no neighbours in the hash. Chosen a packet ahead: a packet that arrives has lain in
+ * memory for long, and the program under test shall not wait for our arithmetic. */
+static __always_inline void choose_next(struct course *course)
 {
-	return (__u32)(course->count++ * 0x9e3779b1U) & course->flow_mask;
-}
-
-static __always_inline __be32 name_client(const struct course *course, __u32 flow)
-{
-	return bpf_htonl(course->first_client + (flow >> (course->port_bits & 31)));
-}
-
-static __always_inline __be32 choose_ports(const struct course *course, __u32 flow)
-{
+	__u32 flow = (__u32)(course->count++ * 0x9e3779b1U) & course->flow_mask;
 	__u32 port = flow & ((1U << (course->port_bits & 31)) - 1);
 
-	return bpf_htons(1024 + port) << (course->port_shift & 31);
+	course->client = bpf_htonl(flow >> (course->port_bits & 31));
+	course->ports = bpf_htons(port) << (course->port_shift & 31);
 }
 
 static __always_inline void copy_tcp(void *frame, const struct course *course, __u32 at)
@@ -94,20 +88,19 @@ int drive_ipv4(struct xdp_md *ctx)
 {
 	struct course *course = find_course();
 	void *frame = course ? restore(ctx, course) : NULL;
-	__u32 flow;
 
 	if (!frame || frame + 54 > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	flow = choose_flow(course);
 	COPY(__u64, 0);
 	COPY(__u32, 8);
 	COPY(__u16, 12);
 	COPY(__u64, 14);
 	COPY(__u32, 22);
-	*(__u64 *)(frame + 26) = *(__u64 *)(course->headers + 26) |
-				 (__u64)name_client(course, flow) << (course->address_shift & 63);
-	*(__u32 *)(frame + 34) = *(__u32 *)(course->headers + 34) | choose_ports(course, flow);
+	*(__u64 *)(frame + 26) = *(__u64 *)(course->headers + 26) ^
+				 (__u64)course->client << (course->address_shift & 63);
+	*(__u32 *)(frame + 34) = *(__u32 *)(course->headers + 34) ^ course->ports;
 	copy_tcp(frame, course, 34);
+	choose_next(course);
 	bpf_tail_call(ctx, &targets, 0);
 	return XDP_ABORTED;
 }
@@ -118,24 +111,23 @@ int drive_ipv6(struct xdp_md *ctx)
 	struct course *course = find_course();
 	void *frame = course ? restore(ctx, course) : NULL;
 	__u64 client;
-	__u32 flow;
 
 	if (!frame || frame + 74 > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
-	flow = choose_flow(course);
-	client = (__u64)name_client(course, flow) << 32;
+	client = (__u64)course->client << 32;
 	COPY(__u64, 0);
 	COPY(__u32, 8);
 	COPY(__u16, 12);
 	COPY(__u64, 14);
 	COPY(__u64, 22);
 	*(__u64 *)(frame + 30) =
-		*(__u64 *)(course->headers + 30) | (course->address_shift ? 0 : client);
+		*(__u64 *)(course->headers + 30) ^ (course->address_shift ? 0 : client);
 	COPY(__u64, 38);
 	*(__u64 *)(frame + 46) =
-		*(__u64 *)(course->headers + 46) | (course->address_shift ? client : 0);
-	*(__u32 *)(frame + 54) = *(__u32 *)(course->headers + 54) | choose_ports(course, flow);
+		*(__u64 *)(course->headers + 46) ^ (course->address_shift ? client : 0);
+	*(__u32 *)(frame + 54) = *(__u32 *)(course->headers + 54) ^ course->ports;
 	copy_tcp(frame, course, 54);
+	choose_next(course);
 	bpf_tail_call(ctx, &targets, 0);
 	return XDP_ABORTED;
 }
