@@ -119,9 +119,7 @@ class Balancer:
         """Fill the maps as the controller would."""
         addresses = tuple(OWN[family] for family in FAMILIES)
         facts = {
-            name: InterfaceFacts(
-                self.ifindexes[name], addresses, transmits=True, redirects=True
-            )
+            name: InterfaceFacts(self.ifindexes[name], addresses, transmits=True, redirects=True)
             for name in config.interfaces
         }
         ticks = netlink.read_ticks_per_second()

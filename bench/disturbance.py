@@ -34,9 +34,7 @@ class Usage:
 def parse_usage(stat: str) -> Usage:
     """Read the text of /proc/stat."""
     rows = [line.split() for line in stat.splitlines() if line.startswith("cpu")]
-    busy = tuple(
-        sum(int(row[field]) for field in _BUSY) / _TICKS_PER_SECOND for row in rows[1:]
-    )
+    busy = tuple(sum(int(row[field]) for field in _BUSY) / _TICKS_PER_SECOND for row in rows[1:])
     return Usage(busy, int(rows[0][_STEAL]) / _TICKS_PER_SECOND)
 
 

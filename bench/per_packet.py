@@ -151,9 +151,7 @@ def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list
             family, backend_address(number, family), _CLIENTS[family], BACKEND_PORT, _CLIENT_PORT
         )
         name = "nat, reply" if family == 4 else "nat, reply, IPv6"
-        return Contender(
-            name, full, full.program_fd, packet, Verdict.REPLY_TRANSMIT, True, family
-        )
+        return Contender(name, full, full.program_fd, packet, Verdict.REPLY_TRANSMIT, True, family)
 
     return [
         floor(4),
