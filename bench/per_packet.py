@@ -13,22 +13,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-from scapy.layers.inet import IP, TCP
-from scapy.layers.inet6 import IPv6
-from scapy.layers.l2 import Ether
-from scapy.packet import Packet, Raw
+from scapy.packet import Packet
 
 from bench.balancer import (
     BACKEND_PORT,
     FRONT,
-    GATEWAY_MAC,
     GUE,
     IPIP,
     L2DSR,
-    MAC,
     NAT,
-    PORT,
     Balancer,
     backend_address,
     make_config,
@@ -37,50 +30,23 @@ from bench.balancer import (
 )
 from bench.disturbance import Disturbance, judge, read_usage
 from bench.objects import Loaded, loaded
+from bench.packets import (
+    ALL_FLOWS,
+    CLIENT_PORT,
+    CLIENTS,
+    Flows,
+    encode_course,
+    make_packet,
+    to_address,
+)
 from bench.samples import Summary, summarise
 from reconciler.abi import Verdict
 from reconciler.dataplane.libbpf import TestRunOpts
 from reconciler.lab.namespaces import entered
-from reconciler.model import IPAddress
+from reconciler.model import Forwarding
 
-# struct course (programs/drive.bpf.c).
-_COURSE = np.dtype(
-    [
-        ("headers", "u1", (96,)),
-        ("frame_size", "u4"),
-        ("flow_mask", "u4"),
-        ("port_bits", "u4"),
-        ("address_shift", "u4"),
-        ("port_shift", "u4"),
-        ("unused", "u4"),
-        ("count", "u8"),
-        ("client", "u4"),
-        ("ports", "u4"),
-    ]
-)
-_CLIENTS = {4: "10.0.0.0", 6: "2001:db8:1::"}  # and those that follow; 2^24 of them
-_CLIENT_PORT = 1024
 _STRANGER = {4: "198.18.9.9", 6: "2001:db8::9:9"}
-_PAYLOAD = bytes(64 - 14 - 20)  # a little more than the smallest frame
 _XDP_PASS, _XDP_TX = 2, 3
-
-
-@dataclass(frozen=True)
-class Flows:
-    """How packets differ: 2^bits flows, of which 2^port_bits share a client's address."""
-
-    name: str
-    bits: int
-    port_bits: int
-    tcp_flags: str = "A"
-
-
-ONE = Flows("1 flow", 0, 0)
-MANY = Flows("64 k flows", 16, 4)
-MOST = Flows("1 M flows", 20, 4)
-SYNS = Flows("SYNs, all new", 32, 8, "S")
-CLIENTS = Flows("1 M clients", 20, 0)
-ALL_FLOWS = (ONE, MANY, MOST, SYNS, CLIENTS)
 
 
 @dataclass(frozen=True)
@@ -114,41 +80,28 @@ class Measured:
         return summarise(self.raw_ns), summarise(self.above_ns)
 
 
-def _make_packet(
-    family: int, source: IPAddress | str, destination: IPAddress | str, sport: int, dport: int
-) -> Packet:
-    ip = IP if family == 4 else IPv6
-    ends = {"src": str(source), "dst": str(destination)}
-    link = Ether(src=GATEWAY_MAC, dst=MAC)
-    return link / ip(**ends) / TCP(sport=sport, dport=dport, flags="A") / Raw(_PAYLOAD)
-
-
-def _to(family: int, address: IPAddress | str) -> Packet:
-    return _make_packet(family, _CLIENTS[family], address, _CLIENT_PORT, PORT)
-
-
 def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list[Contender]:
-    def forward(name: str, mode: object, balancer: Balancer, family: int = 4) -> Contender:
-        packet = _to(family, vip(mode, family))  # type: ignore[arg-type]
+    def forward(name: str, mode: Forwarding, balancer: Balancer, family: int = 4) -> Contender:
+        packet = to_address(family, vip(mode, family))
         return Contender(
             name, balancer, balancer.program_fd, packet, Verdict.FORWARD_TRANSMIT, family=family
         )
 
     def stranger(name: str, balancer: Balancer, family: int = 4) -> Contender:
-        packet = _to(family, _STRANGER[family])
+        packet = to_address(family, _STRANGER[family])
         return Contender(
             name, balancer, balancer.program_fd, packet, Verdict.PASS_OTHER, family=family
         )
 
     def floor(family: int, is_reply: bool = False) -> Contender:
         name = f"floor, IPv{family}{', reply' if is_reply else ''}"
-        packet = reply(family).packet if is_reply else _to(family, vip(L2DSR, family))
+        packet = reply(family).packet if is_reply else to_address(family, vip(L2DSR, family))
         return Contender(name, None, transmit_fd, packet, None, is_reply, family)
 
     def reply(family: int) -> Contender:
         number = 0 if family == 4 else 100
-        packet = _make_packet(
-            family, backend_address(number, family), _CLIENTS[family], BACKEND_PORT, _CLIENT_PORT
+        packet = make_packet(
+            family, backend_address(number, family), CLIENTS[family], BACKEND_PORT, CLIENT_PORT
         )
         name = "nat, reply" if family == 4 else "nat, reply, IPv6"
         return Contender(name, full, full.program_fd, packet, Verdict.REPLY_TRANSMIT, True, family)
@@ -200,19 +153,10 @@ class Driver:
         return duration_ns
 
     def _prepare(self, contender: Contender, flows: Flows) -> None:
-        packet = contender.packet.copy()
-        packet[TCP].flags = flows.tcp_flags
-        course = np.zeros((), _COURSE)
-        headers = bytes(packet)
-        course["frame_size"] = len(headers)
-        course["flow_mask"] = 2**flows.bits - 1
-        course["port_bits"] = flows.port_bits
-        course["address_shift"] = 32 if contender.is_reply else 0
-        course["port_shift"] = 16 if contender.is_reply else 0
-        used = 34 if contender.family == 4 else 54
-        course["headers"][: used + 20] = np.frombuffer(headers[: used + 20], np.uint8)
-        self._frame = headers
-        self._objects.write("courses", course.tobytes())
+        self._frame, course = encode_course(
+            contender.packet, flows, family=contender.family, is_reply=contender.is_reply
+        )
+        self._objects.write("courses", course)
         self._objects.write("targets", contender.program_fd.to_bytes(4, "little"))
 
     def _repeat(self, contender: Contender, packets: int) -> tuple[int, float]:
