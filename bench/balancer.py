@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,7 +85,11 @@ def make_service(
 
 
 def make_config(
-    modes: tuple[Forwarding, ...], *, backends: int = 100, ring_size: int = 65_537
+    modes: tuple[Forwarding, ...],
+    *,
+    backends: int = 100,
+    ring_size: int = 65_537,
+    interfaces: tuple[str, ...] = (FRONT,),
 ) -> Config:
     """A service of each mode and family."""
     cases = [(mode, family) for mode in modes for family in FAMILIES]
@@ -94,7 +99,7 @@ def make_config(
     )
     ordered = tuple(sorted(services, key=lambda service: service.name))
     limits = Limits(64, max(4096, backends * len(cases)), 4_194_304, 65_536)
-    return Config("bench", (FRONT,), XdpMode.NATIVE, 0x5EED, ordered, limits=limits)
+    return Config("bench", interfaces, XdpMode.NATIVE, 0x5EED, ordered, limits=limits)
 
 
 class Balancer:
@@ -167,18 +172,12 @@ def _build_network(namespace: str, config: Config) -> None:
         lines.append(f"neigh add {gateway} lladdr {GATEWAY_MAC} dev {FRONT} nud permanent")
         everybody = "::/0" if family == 6 else "0.0.0.0/0"
         lines.append(f"route add {everybody} via {gateway} dev {FRONT}")
-    for number, backend in enumerate(b for s in config.services for b in s.backends):
-        lines.append(
-            f"neigh add {backend.address} lladdr {_neighbour_mac(number)} dev {FRONT} nud permanent"
-        )
-    run_tool(["ip", "-n", namespace, "-batch", "-"], "".join(f"{line}\n" for line in lines))
+    run_ip(namespace, lines + list_neighbours(config, FRONT))
 
 
 @contextmanager
 def own_bpffs() -> Iterator[Path]:
     """A BPF file system that ends with this process: it is mounted nowhere."""
-    import tempfile  # noqa: PLC0415
-
     with tempfile.TemporaryDirectory(prefix="xdplb-bench-") as directory:
         place = Path(directory) / "bpf"
         ensure_bpffs(place)
@@ -191,20 +190,48 @@ def own_bpffs() -> Iterator[Path]:
 
 
 @contextmanager
-def running_balancer(config: Config) -> Iterator[Balancer]:
-    """A balancer in a network of its own, until the block ends."""
+def filled_balancer(namespace: str, config: Config) -> Iterator[Balancer]:
+    """A balancer in a namespace that is there, until the block ends."""
+    with own_bpffs() as root:
+        balancer = Balancer(namespace, root / "bench")
+        balancer.dataplane.pins.folder.mkdir()
+        try:
+            balancer.apply(config)
+            yield balancer
+        finally:
+            balancer.close()
+
+
+@contextmanager
+def own_namespaces(*names: str) -> Iterator[tuple[str, ...]]:
+    """Network namespaces that nobody else has, until the block ends."""
     tag = make_tag(next(_counter), kept=False)
-    namespace = f"{tag}-bench"
-    add_namespaces([namespace])
+    namespaces = tuple(f"{tag}-{name}" for name in names)
+    add_namespaces(namespaces)
     try:
-        _build_network(namespace, config)
-        with own_bpffs() as root:
-            balancer = Balancer(namespace, root / "bench")
-            balancer.dataplane.pins.folder.mkdir()
-            try:
-                balancer.apply(config)
-                yield balancer
-            finally:
-                balancer.close()
+        yield namespaces
     finally:
         delete_namespaces(tag)
+
+
+@contextmanager
+def running_balancer(config: Config) -> Iterator[Balancer]:
+    """A balancer in a network of its own, until the block ends."""
+    with own_namespaces("bench") as (namespace,):
+        _build_network(namespace, config)
+        with filled_balancer(namespace, config) as balancer:
+            yield balancer
+
+
+def list_neighbours(config: Config, device: str) -> list[str]:
+    """`ip` commands that make all backends neighbours that never change."""
+    backends = [backend for service in config.services for backend in service.backends]
+    return [
+        f"neigh add {backend.address} lladdr {_neighbour_mac(number)} dev {device} nud permanent"
+        for number, backend in enumerate(backends)
+    ]
+
+
+def run_ip(namespace: str, lines: list[str]) -> None:
+    """Run `ip` commands in a namespace."""
+    run_tool(["ip", "-n", namespace, "-batch", "-"], "".join(f"{line}\n" for line in lines))

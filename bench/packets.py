@@ -26,6 +26,8 @@ _COURSE = np.dtype(
         ("count", "u8"),
         ("client", "u4"),
         ("ports", "u4"),
+        ("ip_check", "u2"),
+        ("tcp_check", "u2"),
     ]
 )
 CLIENTS = {4: "10.0.0.0", 6: "2001:db8:1::"}  # and those that follow; 2^24 of them
@@ -82,4 +84,7 @@ def encode_course(
     course["port_shift"] = 16 if is_reply else 0
     size = _HEADERS[family]
     course["headers"][:size] = np.frombuffer(frame[:size], np.uint8)
+    tcp = size - 20
+    course["ip_check"] = np.frombuffer(frame[24:26], "u2")[0]
+    course["tcp_check"] = np.frombuffer(frame[tcp + 16 : tcp + 18], "u2")[0]
     return frame, course.tobytes()

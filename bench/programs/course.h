@@ -28,6 +28,8 @@ struct course {
 	__u64 count;	     /* packets so far */
 	__u32 client;	     /* what makes the next packet's address of the first one's */
 	__u32 ports;	     /* likewise; both in network byte order */
+	__u16 ip_check;	     /* of the next packet */
+	__u16 tcp_check;
 };
 
 struct {
@@ -39,25 +41,37 @@ struct {
 
 #define COPY(type, at) (*(type *)(frame + (at)) = *(type *)(course->headers + (at)))
 
-/* An odd multiplier turns the numbers of a power of two around, so neighbours
- * in time are no neighbours in the hash. Chosen a packet ahead: a packet that
- * arrives has lain in memory for long, and the program under test shall not
- * wait for our arithmetic. */
-static __always_inline void choose_next(struct course *course)
+/* The checksum of a packet in which these words were 0 and are not; RFC 1624. */
+static __always_inline __u16 change_check(__u16 check, __u32 words)
+{
+	__u32 sum = (__u16)~check + (words & 0xffff) + (words >> 16);
+
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~((sum & 0xffff) + (sum >> 16));
+}
+
+/* An odd multiplier turns the numbers of a power of two around, so neighbours in time are
+ * no neighbours in the hash. Chosen a packet ahead: a packet that arrives has lain in
+ * memory for long, and the program under test shall not wait for our arithmetic. */
+static __always_inline void choose_next(struct course *course, __u32 l4)
 {
 	__u32 flow = (__u32)(course->count++ * 0x9e3779b1U) & course->flow_mask;
 	__u32 port = flow & ((1U << (course->port_bits & 31)) - 1);
 
 	course->client = bpf_htonl(flow >> (course->port_bits & 31));
 	course->ports = bpf_htons(port) << (course->port_shift & 31);
+	course->ip_check = change_check(*(__u16 *)(course->headers + 24), course->client);
+	course->tcp_check = change_check(
+		change_check(*(__u16 *)(course->headers + l4 + 16), course->client), course->ports);
 }
 
-static __always_inline void copy_tcp(void *frame, const struct course *course, __u32 at)
+static __always_inline void write_tcp(void *frame, const struct course *course, __u32 at)
 {
+	*(__u32 *)(frame + at) = *(__u32 *)(course->headers + at) ^ course->ports;
 	COPY(__u32, at + 4);
 	COPY(__u32, at + 8);
 	COPY(__u32, at + 12);
-	COPY(__u32, at + 16);
+	*(__u32 *)(frame + at + 16) = course->tcp_check; /* and no urgent pointer */
 }
 
 static __always_inline struct course *find_course(void)
@@ -76,12 +90,11 @@ static __always_inline bool write_ipv4(void *frame, void *end, struct course *co
 	COPY(__u32, 8);
 	COPY(__u16, 12);
 	COPY(__u64, 14);
-	COPY(__u32, 22);
+	*(__u32 *)(frame + 22) = *(__u16 *)(course->headers + 22) | (__u32)course->ip_check << 16;
 	*(__u64 *)(frame + 26) = *(__u64 *)(course->headers + 26) ^
 				 (__u64)course->client << (course->address_shift & 63);
-	*(__u32 *)(frame + 34) = *(__u32 *)(course->headers + 34) ^ course->ports;
-	copy_tcp(frame, course, 34);
-	choose_next(course);
+	write_tcp(frame, course, 34);
+	choose_next(course, 34);
 	return true;
 }
 
@@ -101,9 +114,8 @@ static __always_inline bool write_ipv6(void *frame, void *end, struct course *co
 	COPY(__u64, 38);
 	*(__u64 *)(frame + 46) =
 		*(__u64 *)(course->headers + 46) ^ (course->address_shift ? client : 0);
-	*(__u32 *)(frame + 54) = *(__u32 *)(course->headers + 54) ^ course->ports;
-	copy_tcp(frame, course, 54);
-	choose_next(course);
+	write_tcp(frame, course, 54);
+	choose_next(course, 54);
 	return true;
 }
 
