@@ -53,7 +53,15 @@ static __always_inline __u32 measure_tunnel(const struct tunnel *tunnel)
 	return tunnel->gue_port ? size + sizeof(struct udphdr) : size;
 }
 
-/* The ones' complement sum over a multiple of 4 bytes, not folded to the end. */
+/* A sum of 32-bit words as one of 16-bit words, not folded to the end. */
+static __always_inline __u32 fold_words(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The ones' complement sum over a multiple of 4 bytes. Not for what lies in struct packet:
+ * an index that is no constant when the compiler first looks keeps it all out of registers. */
 static __always_inline __u32 sum_words(const void *start, __u32 bytes)
 {
 	const __u32 *words = start;
@@ -61,8 +69,12 @@ static __always_inline __u32 sum_words(const void *start, __u32 bytes)
 
 	for (__u32 i = 0; i < bytes / 4; i++)
 		sum += words[i];
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	return (sum & 0xffff) + (sum >> 16);
+	return fold_words(sum);
+}
+
+static __always_inline __u32 sum_address(const struct address *a)
+{
+	return fold_words((__u64)a->words[0] + a->words[1] + a->words[2] + a->words[3]);
 }
 
 static __always_inline __u16 fold_sum(__u32 sum)
@@ -78,7 +90,7 @@ static __always_inline __u16 fold_sum(__u32 sum)
 static __always_inline __u32 sum_packet(const struct packet *p)
 {
 	__u32 l4_size = p->l3_total_size - p->l3_header_size;
-	__u32 pseudo = sum_words(&p->source.address, 16) + sum_words(&p->destination.address, 16);
+	__u32 pseudo = sum_address(&p->source.address) + sum_address(&p->destination.address);
 	__u32 header = 0xffff;
 
 	/* A datagram that has no checksum, or one that ends before its packet does. */
@@ -95,20 +107,24 @@ static __always_inline __u32 sum_packet(const struct packet *p)
 	return fold_sum(header) + (__u16)~fold_sum(pseudo);
 }
 
+/* In whole words, which are summed as they are written: to load a word whose parts have
+ * just been stored makes the CPU wait until the stores are done. */
 static __always_inline void write_outer_ipv4(struct iphdr *ip, const struct tunnel *tunnel,
 					     __u32 size)
 {
-	__builtin_memset(ip, 0, sizeof(*ip));
-	ip->version = 4;
-	ip->ihl = sizeof(*ip) / 4;
-	ip->tos = tunnel->traffic_class;
-	ip->tot_len = bpf_htons(size);
-	ip->frag_off = bpf_htons(IPV4_DONT_FRAGMENT);
-	ip->ttl = TUNNEL_TTL;
-	ip->protocol = tunnel->gue_port ? IPPROTO_UDP : tunnel->inner_protocol;
-	ip->saddr = tunnel->source.words[3];
-	ip->daddr = tunnel->destination.words[3];
-	ip->check = ~fold_sum(sum_words(ip, sizeof(*ip)));
+	__u32 protocol = tunnel->gue_port ? IPPROTO_UDP : tunnel->inner_protocol;
+	__be32 *words = (__be32 *)ip;
+	__be32 first = bpf_htonl(0x45U << 24 | (__u32)tunnel->traffic_class << 16 | size);
+	__be32 fragment = bpf_htonl(IPV4_DONT_FRAGMENT);
+	__be32 ttl = bpf_htonl(TUNNEL_TTL << 24 | protocol << 16);
+	__be32 source = tunnel->source.words[3], destination = tunnel->destination.words[3];
+
+	words[0] = first;
+	words[1] = fragment;
+	words[2] = ttl;
+	words[3] = source;
+	words[4] = destination;
+	ip->check = ~fold_sum(fold_words((__u64)first + fragment + ttl + source + destination));
 }
 
 static __always_inline void write_outer_ipv6(struct ipv6hdr *ip, const struct tunnel *tunnel,
@@ -127,21 +143,21 @@ static __always_inline void write_outer_ipv6(struct ipv6hdr *ip, const struct tu
 
 static __always_inline void write_udp(struct udphdr *udp, const struct tunnel *tunnel)
 {
-	__u32 size = sizeof(*udp) + tunnel->inner_size;
-	__u32 sum;
+	__be16 size = bpf_htons(sizeof(*udp) + tunnel->inner_size);
+	__be16 port = bpf_htons(GUE_FIRST_PORT | (tunnel->hash & 0x3fff));
+	__u16 check;
 
-	udp->source = bpf_htons(GUE_FIRST_PORT | (tunnel->hash & 0x3fff));
+	udp->source = port;
 	udp->dest = tunnel->gue_port;
-	udp->len = bpf_htons(size);
+	udp->len = size;
 	udp->check = 0;
 	if (!tunnel->inner_sum)
 		return;
-	sum = sum_words(&tunnel->source, 16) + sum_words(&tunnel->destination, 16);
-	sum += bpf_htons(IPPROTO_UDP) + udp->len;
-	sum += sum_words(udp, sizeof(*udp)) + tunnel->inner_sum;
-	udp->check = ~fold_sum(sum);
-	if (udp->check == 0)
-		udp->check = 0xffff;
+	/* The length is in the pseudo header too. */
+	check = ~fold_sum(sum_address(&tunnel->source) + sum_address(&tunnel->destination) +
+			  bpf_htons(IPPROTO_UDP) + size + size + port + tunnel->gue_port +
+			  tunnel->inner_sum);
+	udp->check = check ? check : 0xffff;
 }
 
 /* Copies the Ethernet header with all its tags to where the frame starts now. Whole
@@ -162,8 +178,8 @@ static __always_inline void move_l2(struct ethhdr *to, const void *from)
 /* Puts the outer header before the packet, behind the tags that it came with, and
  * addresses the frame to the next hop. Returns false, and leaves the packet alone, where
  * there is no room. */
-static __noinline int encapsulate(struct xdp_md *ctx, __u32 l2_size, const struct tunnel *tunnel,
-				  const struct nexthop *nexthop)
+static __always_inline int encapsulate(struct xdp_md *ctx, __u32 l2_size,
+				       const struct tunnel *tunnel, const struct nexthop *nexthop)
 {
 	bool is_ipv4 = is_mapped_ipv4(&tunnel->destination);
 	__u32 overhead = measure_tunnel(tunnel);

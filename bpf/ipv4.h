@@ -34,12 +34,16 @@ static __always_inline enum l3_kind parse_ipv4(struct packet *p)
 	return L3_KIND_WHOLE;
 }
 
+/* TTL and protocol are stored as the one word that the sum is over: loading a word of which
+ * one byte has just been stored makes the CPU wait until the store is done. */
 static __always_inline void set_ttl_ipv4(struct iphdr *ip, __u8 ttl)
 {
-	__be16 before = *(__be16 *)&ip->ttl; /* with the protocol behind it */
+	__be16 *word = (__be16 *)&ip->ttl;
+	__be16 before = *word;
+	__be16 after = (before & bpf_htons(0x00ff)) | bpf_htons((__u16)ttl << 8);
 
-	ip->ttl = ttl;
-	ip->check = csum_apply(ip->check, csum_change16(before, *(__be16 *)&ip->ttl));
+	ip->check = csum_apply(ip->check, csum_change16(before, after));
+	*word = after;
 }
 
 #endif

@@ -16,14 +16,20 @@ static __always_inline __u32 tell_direct_time(void)
 	return (bpf_ktime_get_coarse_ns() >> 30) + 1;
 }
 
+/* Whether the backend and a client have spoken directly within the last day. A global
+ * function: inlined, it doubles what the verifier follows behind it. */
+__noinline bool is_recent_direct(__u32 seen)
+{
+	return tell_direct_time() - seen < DIRECT_SILENCE;
+}
+
 /* Clients speak to this backend directly too: its replies ask how their flow came. One
- * stray packet shall not make them ask for ever. A global function: inlined, it doubles
- * what the verifier follows behind it. */
-__noinline bool has_direct_flows(__u32 id)
+ * stray packet shall not make them ask for ever. */
+static __always_inline bool has_direct_flows(__u32 id)
 {
 	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
 
-	return seen && *seen && tell_direct_time() - *seen < DIRECT_SILENCE;
+	return seen && *seen && is_recent_direct(*seen);
 }
 
 static __always_inline void note_direct_flow(__u32 id)

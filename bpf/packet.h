@@ -115,7 +115,7 @@ static __always_inline bool is_loopback(const struct address *address)
 static __always_inline bool is_bad_source(const struct packet *p)
 {
 	const struct address *source = &p->source.address;
-	__u32 top = bpf_ntohl(source->words[p->is_ipv6 ? 0 : 3]);
+	__u32 top = bpf_ntohl(p->is_ipv6 ? source->words[0] : source->words[3]);
 
 	if (is_same_address(source, &p->destination.address))
 		return !is_loopback(source);

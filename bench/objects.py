@@ -1,0 +1,104 @@
+"""The benchmark's own programs: compiled when they are needed, loaded while they are used."""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+import platform
+import runpy
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from reconciler.dataplane.libbpf import Libbpf
+from reconciler.errors import XdplbError
+
+ROOT = Path(__file__).parents[1]
+_FLAGS: list[str] = runpy.run_path(str(ROOT / "bpf" / "build_hook.py"))["FLAGS"]
+
+
+def compile_program(name: str) -> bytes:
+    """Compile `programs/NAME.bpf.c` with the data plane's own flags and return the ELF.
+
+    Raises:
+        XdplbError: there is no clang, or it refused.
+    """
+    source = ROOT / "bench" / "programs" / f"{name}.bpf.c"
+    clang = os.environ.get("CLANG") or shutil.which("clang") or "clang"
+    multiarch = f"-I/usr/include/{platform.machine()}-linux-gnu"
+    with tempfile.TemporaryDirectory(prefix="xdplb-bench-") as folder:
+        target = Path(folder) / f"{name}.bpf.o"
+        command = [clang, *_FLAGS, multiarch, "-c", str(source), "-o", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise XdplbError(f"{source.name}: {done.stderr.strip()}")
+        return target.read_bytes()
+
+
+class Loaded:
+    """Programs of one object, and its maps."""
+
+    def __init__(self, libbpf: Libbpf, handle: int) -> None:
+        self.libbpf = libbpf
+        self._handle = handle
+
+    def program(self, name: str) -> int:
+        """The descriptor of a program."""
+        return self.libbpf.program_fd(self._handle, name)
+
+    def map(self, name: str) -> int:
+        """The descriptor of a map."""
+        fd: int = self.libbpf.library.bpf_map__fd(self.libbpf.find_map(self._handle, name))
+        return fd
+
+    def write(self, name: str, value: bytes, key: int = 0) -> None:
+        """Write an element of an array."""
+        self.libbpf.update(self.map(name), key.to_bytes(4, "little"), value, f"cannot write {name}")
+
+    def read(self, name: str, size: int, key: int = 0) -> bytes:
+        """Read an element of an array, `size` bytes as the kernel hands them out."""
+        value = ct.create_string_buffer(size)
+        result = self.libbpf.library.bpf_map_lookup_elem(
+            self.map(name), key.to_bytes(4, "little"), value
+        )
+        self.libbpf.check(result, f"cannot read {name}")
+        return value.raw
+
+
+@contextmanager
+def loaded(libbpf: Libbpf, name: str) -> Iterator[Loaded]:
+    """The programs of `programs/NAME.bpf.c`, until the block ends."""
+    handle = libbpf.open_object(compile_program(name))
+    try:
+        libbpf.load_object(handle)
+        yield Loaded(libbpf, handle)
+    finally:
+        libbpf.library.bpf_object__close(handle)
+
+
+class ProgramInfo(ct.Structure):
+    """struct bpf_prog_info (include/uapi/linux/bpf.h), as far as it is read here."""
+
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("tag", ct.c_uint8 * 8),
+        ("jited_prog_len", ct.c_uint32),
+        ("xlated_prog_len", ct.c_uint32),
+        ("unread", ct.c_uint8 * 192),
+        ("verified_insns", ct.c_uint32),
+        ("attach_btf_obj_id", ct.c_uint32),
+    )
+
+
+def describe_program(libbpf: Libbpf, fd: int) -> Any:
+    """What the kernel says of a loaded program."""
+    info = ProgramInfo()
+    size = ct.c_uint32(ct.sizeof(info))
+    result = libbpf.library.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
+    libbpf.check(result, "cannot ask about the program")
+    return info

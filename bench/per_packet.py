@@ -1,0 +1,227 @@
+"""What the program takes for a packet, in nanoseconds, by BPF_PROG_TEST_RUN.
+
+Contenders take turns, round by round; each round has its own floor for every number of
+flows. `programs/drive.bpf.c` gives each a fresh packet of the next flow.
+"""
+
+from __future__ import annotations
+
+import ctypes as ct
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+from scapy.packet import Packet
+
+from bench.balancer import (
+    BACKEND_PORT,
+    FRONT,
+    GUE,
+    IPIP,
+    L2DSR,
+    NAT,
+    Balancer,
+    backend_address,
+    make_config,
+    running_balancer,
+    vip,
+)
+from bench.disturbance import Disturbance, judge, read_usage
+from bench.objects import Loaded, loaded
+from bench.packets import (
+    ALL_FLOWS,
+    CLIENT_PORT,
+    CLIENTS,
+    Flows,
+    encode_course,
+    make_packet,
+    to_address,
+)
+from bench.samples import Summary, summarise
+from reconciler.abi import Verdict
+from reconciler.dataplane.libbpf import TestRunOpts
+from reconciler.lab.namespaces import entered
+from reconciler.model import Forwarding
+
+_STRANGER = {4: "198.18.9.9", 6: "2001:db8::9:9"}
+_XDP_PASS, _XDP_TX = 2, 3
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program under test, and the packets that it gets."""
+
+    name: str
+    balancer: Balancer | None
+    program_fd: int
+    packet: Packet
+    verdict: Verdict | None
+    is_reply: bool = False
+    family: int = 4
+    flows: tuple[Flows, ...] = ALL_FLOWS
+
+    @property
+    def action(self) -> int:
+        """What the program returns."""
+        return _XDP_PASS if self.verdict is Verdict.PASS_OTHER else _XDP_TX
+
+
+@dataclass
+class Measured:
+    """A contender's figures: nanoseconds raw, and above the round's floor."""
+
+    raw_ns: list[float] = field(default_factory=list)
+    above_ns: list[float] = field(default_factory=list)
+
+    def summarise(self) -> tuple[Summary, Summary]:
+        """Raw, and above the floor."""
+        return summarise(self.raw_ns), summarise(self.above_ns)
+
+
+def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list[Contender]:
+    def forward(name: str, mode: Forwarding, balancer: Balancer, family: int = 4) -> Contender:
+        packet = to_address(family, vip(mode, family))
+        return Contender(
+            name, balancer, balancer.program_fd, packet, Verdict.FORWARD_TRANSMIT, family=family
+        )
+
+    def stranger(name: str, balancer: Balancer, family: int = 4) -> Contender:
+        packet = to_address(family, _STRANGER[family])
+        return Contender(
+            name, balancer, balancer.program_fd, packet, Verdict.PASS_OTHER, family=family
+        )
+
+    def floor(family: int, is_reply: bool = False) -> Contender:
+        name = f"floor, IPv{family}{', reply' if is_reply else ''}"
+        packet = reply(family).packet if is_reply else to_address(family, vip(L2DSR, family))
+        return Contender(name, None, transmit_fd, packet, None, is_reply, family)
+
+    def reply(family: int) -> Contender:
+        number = 0 if family == 4 else 100
+        packet = make_packet(
+            family, backend_address(number, family), CLIENTS[family], BACKEND_PORT, CLIENT_PORT
+        )
+        name = "nat, reply" if family == 4 else "nat, reply, IPv6"
+        return Contender(name, full, full.program_fd, packet, Verdict.REPLY_TRANSMIT, True, family)
+
+    return [
+        floor(4),
+        floor(4, is_reply=True),
+        forward("l2dsr", L2DSR, direct),
+        forward("ipip", IPIP, direct),
+        forward("gue", GUE, direct),
+        forward("nat, in", NAT, full),
+        reply(4),
+        stranger("not ours", direct),
+        stranger("not ours, nat on", full),
+        floor(6),
+        floor(6, is_reply=True),
+        forward("l2dsr, IPv6", L2DSR, direct, 6),
+        forward("ipip, IPv6", IPIP, direct, 6),
+        forward("gue, IPv6", GUE, direct, 6),
+        forward("nat, in, IPv6", NAT, full, 6),
+        reply(6),
+        stranger("not ours, IPv6", direct, 6),
+        stranger("not ours, nat on, IPv6", full, 6),
+    ]
+
+
+class Driver:
+    """Runs programs through `drive`, a batch at a time."""
+
+    def __init__(self, balancer: Balancer, objects: Loaded) -> None:
+        self._objects = objects
+        self._balancer = balancer
+        self._drive = {family: objects.program(f"drive_ipv{family}") for family in (4, 6)}
+
+    def run(self, contender: Contender, flows: Flows, packets: int) -> float:
+        """Return the mean time that a packet took, in nanoseconds, the driver's part included.
+
+        Raises:
+            AssertionError: the program did something else than the contender says.
+        """
+        self._prepare(contender, flows)
+        before = contender.balancer.read_verdicts() if contender.balancer else {}
+        action, duration_ns = self._repeat(contender, packets)
+        assert action == contender.action, f"{contender.name}: action {action}"
+        if contender.balancer:
+            after = contender.balancer.read_verdicts()
+            risen = {v: after[v] - before[v] for v in after if after[v] != before[v]}
+            assert risen == {contender.verdict: packets}, f"{contender.name}: {risen}"
+        return duration_ns
+
+    def _prepare(self, contender: Contender, flows: Flows) -> None:
+        self._frame, course = encode_course(
+            contender.packet, flows, family=contender.family, is_reply=contender.is_reply
+        )
+        self._objects.write("courses", course)
+        self._objects.write("targets", contender.program_fd.to_bytes(4, "little"))
+
+    def _repeat(self, contender: Contender, packets: int) -> tuple[int, float]:
+        # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue, egress_ifindex.
+        balancer = contender.balancer or self._balancer
+        context = (ct.c_uint32 * 6)(0, len(self._frame), 0, balancer.ifindexes[FRONT], 0, 0)
+        options = TestRunOpts(
+            sz=ct.sizeof(TestRunOpts),
+            data_in=ct.cast(ct.c_char_p(self._frame), ct.c_void_p),
+            data_size_in=len(self._frame),
+            ctx_in=ct.addressof(context),
+            ctx_size_in=ct.sizeof(context),
+            repeat=packets,
+        )
+        libbpf = balancer.libbpf
+        with entered(balancer.namespace):
+            result = libbpf.library.bpf_prog_test_run_opts(
+                self._drive[contender.family], ct.byref(options)
+            )
+        libbpf.check(result, "the kernel does not run packets")
+        return int(options.retval), float(options.duration)
+
+
+@contextmanager
+def contenders() -> Iterator[tuple[Driver, list[Contender]]]:
+    """Two balancers, one without nat, and everybody that takes part."""
+    with ExitStack() as stack:
+        direct = stack.enter_context(running_balancer(make_config((L2DSR, IPIP, GUE))))
+        full = stack.enter_context(running_balancer(make_config((NAT,))))
+        objects = stack.enter_context(loaded(direct.libbpf, "drive"))
+        everybody = _list_contenders(direct, full, objects.program("transmit"))
+        yield Driver(direct, objects), everybody
+
+
+def find_floor(contender: Contender, everybody: Sequence[Contender]) -> Contender:
+    """The floor that a contender is measured against."""
+    return next(
+        each
+        for each in everybody
+        if each.verdict is None
+        and (each.family, each.is_reply) == (contender.family, contender.is_reply)
+    )
+
+
+def measure(
+    *, rounds: int, packets: int, progress: Callable[[int, Disturbance], None]
+) -> dict[tuple[str, str], Measured]:
+    """Measure everybody in turns; keys are a contender's name and that of the flows."""
+    cpu = min(os.sched_getaffinity(0))
+    before_affinity = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {cpu})
+    try:
+        with contenders() as (driver, everybody):
+            found: dict[tuple[str, str], Measured] = {}
+            for number in range(rounds):
+                usage, start_s = read_usage(), time.monotonic()
+                for flows in ALL_FLOWS:
+                    raw = {e.name: driver.run(e, flows, packets) for e in everybody}
+                    for each in everybody:
+                        figures = found.setdefault((each.name, flows.name), Measured())
+                        figures.raw_ns.append(raw[each.name])
+                        floor = find_floor(each, everybody)
+                        figures.above_ns.append(raw[each.name] - raw[floor.name])
+                used = read_usage().since(usage)
+                progress(number, judge(used, time.monotonic() - start_s, {cpu}))
+            return found
+    finally:
+        os.sched_setaffinity(0, before_affinity)
