@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Collection
 
+from reconciler import neighbours
 from reconciler.diagnosis.facts import Surroundings
 from reconciler.errors import XdplbError
 from reconciler.health.failure import CheckFailed, CheckImpossible
@@ -14,6 +15,8 @@ from reconciler.model import IPAddress
 # A MAC and an address seldom change; one that is missing may come with the next packet.
 _KEPT_S = 5.0
 _KEPT_MISSING_S = 0.5
+# The kernel asks for a neighbour at most so often for us; it takes an answer, or a second.
+_ASK_AGAIN_S = 10.0
 
 _Reading = asyncio.Future[Surroundings]
 
@@ -25,6 +28,7 @@ class Lookout:
         self._known = Surroundings({}, {})
         self._read_at = float("-inf")
         self._reading: _Reading | None = None
+        self._asked_at: dict[IPAddress, float] = {}
 
     async def find_neighbour(self, address: IPAddress) -> tuple[int, bytes]:
         """Return the interface's index and the MAC of a neighbour.
@@ -34,6 +38,9 @@ class Lookout:
             CheckImpossible: the kernel does not say.
         """
         await self._look(is_known=address in self._known.neighbours)
+        if address not in self._known.neighbours and self._may_ask(address):
+            await self._ask(address)
+            await self._look(is_known=False)
         if address not in self._known.neighbours:
             raise CheckFailed("not a neighbour, or its MAC is not known")
         return self._known.neighbours[address]
@@ -52,6 +59,19 @@ class Lookout:
             return address
         names = ", ".join(interfaces)
         raise CheckImpossible(f"no IPv{version} address on {names} to ask from, but for VIPs")
+
+    def _may_ask(self, address: IPAddress) -> bool:
+        now = asyncio.get_running_loop().time()
+        return now - self._asked_at.get(address, float("-inf")) > _ASK_AGAIN_S
+
+    async def _ask(self, address: IPAddress) -> None:
+        """Have the kernel look for a neighbour, and give it time."""
+        self._asked_at[address] = asyncio.get_running_loop().time()
+        try:
+            neighbours.nudge_neighbours((address,))  # some microseconds
+        except OSError as error:
+            raise CheckImpossible(str(error)) from error
+        await asyncio.sleep(_KEPT_MISSING_S)
 
     def _list_own(
         self, version: int, interfaces: Collection[str], vips: Collection[IPAddress]

@@ -50,10 +50,13 @@ class VipAsker:
     def __init__(self) -> None:
         self._tap = Tap()
         self._lookout = Lookout()
+        self._link: socket.socket | None = None
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Hear and send nothing more."""
         self._tap.close()
+        if self._link:
+            self._link.close()
 
     def prepare(self, check: Check, passage: Passage) -> Callable[[], Awaitable[str]]:
         """Return what asks by the VIP. It answers as a check of the backend itself does."""
@@ -138,14 +141,19 @@ class VipAsker:
     ) -> Send:
         if passage.forwarding is Forwarding.L2DSR:
             ifindex, mac = await self._lookout.find_neighbour(passage.backend)
-            sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | _NONBLOCKING, 0)
-            stack.enter_context(sock)
+            sock = self._open_link()
             name = socket.if_indextoname(ifindex)
             frame = (name, _ETHERTYPES[vip.version], 0, 0, mac)
             return lambda packet: sock.sendto(packet, frame)
         sock = stack.enter_context(_open_tunnel(vip, passage))
         port = passage.gue_port if passage.forwarding is Forwarding.GUE else 0
         return lambda packet: sock.sendto(packet, (str(passage.backend), port))
+
+    def _open_link(self) -> socket.socket:
+        """The one socket that sends by MAC: closing one waits for every CPU."""
+        if self._link is None:
+            self._link = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM | _NONBLOCKING, 0)
+        return self._link
 
 
 def _open_tunnel(vip: IPAddress, passage: Passage) -> socket.socket:

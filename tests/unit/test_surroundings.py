@@ -4,9 +4,10 @@ from ipaddress import ip_address
 
 import pytest
 
-from reconciler import netlink
+from reconciler import neighbours, netlink
 from reconciler.diagnosis.facts import Surroundings
 from reconciler.errors import Unavailable
+from reconciler.health import surroundings
 from reconciler.health.failure import CheckFailed, CheckImpossible
 from reconciler.health.surroundings import Lookout
 
@@ -26,7 +27,17 @@ class Kernel:
             },
         )
         self.asked = 0
+        self.nudged = []
+        monkeypatch.setattr(neighbours, "nudge_neighbours", self.nudge)
+        monkeypatch.setattr(surroundings, "_KEPT_MISSING_S", 0.01)
         monkeypatch.setattr(netlink, "read_surroundings", self.read)
+
+    def nudge(self, addresses):
+        self.nudged += addresses
+        self.answer(addresses)
+
+    def answer(self, addresses):
+        """A kernel whose questions nobody answers."""
 
     def read(self):
         assert threading.current_thread() is not threading.main_thread()
@@ -51,9 +62,23 @@ def test_a_neighbour_is_found_and_remembered(kernel):
     assert kernel.asked == 1
 
 
-def test_who_is_no_neighbour_fails(kernel):
-    with pytest.raises(CheckFailed, match="not a neighbour"):
-        asyncio.run(Lookout().find_neighbour(OTHER))
+def test_who_is_no_neighbour_fails_and_the_kernel_is_asked_once(kernel):
+    async def find():
+        lookout = Lookout()
+        for _ in range(3):
+            with pytest.raises(CheckFailed, match="not a neighbour"):
+                await lookout.find_neighbour(OTHER)
+
+    asyncio.run(find())
+    assert kernel.nudged == [OTHER]
+
+
+def test_a_neighbour_that_the_kernel_finds_when_asked_is_found(kernel):
+    def find(addresses):
+        kernel.said.neighbours.update(dict.fromkeys(addresses, (4, MAC)))
+
+    kernel.answer = find
+    assert asyncio.run(Lookout().find_neighbour(OTHER)) == (4, MAC)
 
 
 def test_where_the_kernel_says_nothing_nothing_is_known(kernel):
