@@ -24,6 +24,7 @@ SYSTEMD = Path("/lib/systemd/systemd")
 TWO = (
     "interface: eth0\nlimits: {ring_slots: 70000, flows: 65536}\nport: 8080\n"
     "backends: [10.0.0.11, 10.0.0.12]\n"
+    "health: {type: none}\n"  # nobody serves there
 )
 ONE = TWO.replace(", 10.0.0.12", "")
 
