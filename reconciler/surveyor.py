@@ -14,7 +14,7 @@ from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.kernel import KernelDataplane
 from reconciler.dataplane.libbpf import KernelRefused
 from reconciler.dataplane.pins import Pins
-from reconciler.errors import XdplbError
+from reconciler.errors import NoPermission, XdplbError
 from reconciler.fingerprint import Fingerprints, fingerprint_rings
 from reconciler.health.store import HealthStore
 from reconciler.lock import find_holder
@@ -83,6 +83,10 @@ class Surveyor:
         try:
             dataplane = self._open()
             return compose_survey(self._look(dataplane)) if dataplane else None
+        except PermissionError as error:
+            raise NoPermission(
+                f"cannot read {self.folder}: {error.strerror}", remedy="run as root"
+            ) from error
         except (KernelRefused, OSError) as error:
             self.close()
             if not Pins(self.folder).maps.exists():  # it was taken down meanwhile
