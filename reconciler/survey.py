@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from reconciler import abi
 from reconciler.conditions import READY, Condition
-from reconciler.fingerprint import fingerprint_rings
+from reconciler.fingerprint import Fingerprints
 from reconciler.health.standing import Standing
 from reconciler.model import DOWN_PERCENT, BackendState, Forwarding, IPAddress
 from reconciler.overrides import BackendName, Overrides, find_in_force
@@ -135,6 +135,7 @@ class Findings:
         at: when, in seconds since the epoch.
         now_ns: when, on CLOCK_MONOTONIC.
         tables: what the kernel holds; may be read while they are written.
+        fingerprints: of the tables' rings.
         backend_stats: dtype `abi.BACKEND_STATS`, by backend id.
         verdicts: packets by `abi.Verdict`.
         flow_events: by `abi.FlowEvent`.
@@ -150,6 +151,7 @@ class Findings:
     at: float
     now_ns: int
     tables: Tables
+    fingerprints: Fingerprints
     backend_stats: NDArray[Any]
     verdicts: NDArray[np.uint64]
     flow_events: NDArray[np.uint64]
@@ -205,8 +207,7 @@ def compose_survey(findings: Findings) -> Survey:
 
     Rows that are not whole, because somebody is writing them, are left out.
     """
-    tables = findings.tables
-    fingerprints = fingerprint_rings(tables)
+    tables, fingerprints = findings.tables, findings.fingerprints
     return Survey(
         name=findings.name,
         at=findings.at,

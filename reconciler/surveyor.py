@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +13,9 @@ from reconciler import memory
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.kernel import KernelDataplane
 from reconciler.dataplane.libbpf import KernelRefused
-from reconciler.errors import XdplbError
+from reconciler.dataplane.pins import Pins
+from reconciler.errors import NoPermission, XdplbError
+from reconciler.fingerprint import Fingerprints, fingerprint_rings
 from reconciler.health.store import HealthStore
 from reconciler.lock import find_holder
 from reconciler.override_store import OverrideStore
@@ -38,8 +39,9 @@ _MEMORY = ("flows", "strays")
 class Surveyor:
     """Takes surveys of the instance `name`, pinned under `root`.
 
-    Each survey opens the pins anew and lets go of them: it may be taken by any thread,
-    beside the one that writes, and sees an instance that was taken down and made again.
+    It has descriptors of its own, so that surveys may be taken beside the thread that
+    writes, by any thread, one at a time. They are kept until the instance is taken down:
+    what has not changed is then not read out of its bytes again.
 
     Args:
         name: the instance.
@@ -61,6 +63,15 @@ class Surveyor:
         self.folder = (root or DEFAULT_PIN_ROOT) / name
         self._state_root = state_root or RUN_ROOT
         self._find_health = find_health or self._read_health
+        self._dataplane: KernelDataplane | None = None
+        self._pinned = (0, 0)  # what the descriptors are of
+        self._tables, self._fingerprints = Tables(), fingerprint_rings(Tables())
+
+    def close(self) -> None:
+        """Give back every descriptor; another survey takes new ones."""
+        if self._dataplane is not None:
+            self._dataplane.close()
+        self._dataplane = None
 
     def take(self) -> Survey | None:
         """Return what the instance is like now; None where there is none.
@@ -69,13 +80,39 @@ class Surveyor:
             NoPermission: this process may not look into the kernel.
             XdplbError: the kernel does not let itself be read.
         """
-        with contextlib.closing(KernelDataplane(self.folder)) as dataplane:
-            try:
-                return compose_survey(self._look(dataplane)) if dataplane.exists() else None
-            except (KernelRefused, OSError) as error:
-                if not dataplane.exists():  # it was taken down meanwhile
-                    return None
-                raise XdplbError(f"cannot read instance {self.name}: {error}") from error
+        try:
+            dataplane = self._open()
+            return compose_survey(self._look(dataplane)) if dataplane else None
+        except PermissionError as error:
+            raise NoPermission(
+                f"cannot read {self.folder}: {error.strerror}", remedy="run as root"
+            ) from error
+        except (KernelRefused, OSError) as error:
+            self.close()
+            if not Pins(self.folder).maps.exists():  # it was taken down meanwhile
+                return None
+            raise XdplbError(f"cannot read instance {self.name}: {error}") from error
+
+    def _open(self) -> KernelDataplane | None:
+        """The pins as they are now: an instance may have been made anew."""
+        dataplane = self._dataplane or KernelDataplane(self.folder)
+        try:
+            pinned = dataplane.pins.maps.stat()
+        except FileNotFoundError:
+            self.close()
+            return None
+        place = pinned.st_dev, pinned.st_ino
+        if place != self._pinned:
+            self.close()
+            dataplane, self._pinned = KernelDataplane(self.folder), place
+        self._dataplane = dataplane
+        return dataplane
+
+    def _fingerprint(self, tables: Tables) -> Fingerprints:
+        """Digest the rings, if they are not as they were: that takes a while."""
+        if not _are_same_rings(self._tables, tables):
+            self._tables, self._fingerprints = tables, fingerprint_rings(tables)
+        return self._fingerprints
 
     def _look(self, dataplane: KernelDataplane) -> Findings:
         tables, now_ns = dataplane.read(), time.monotonic_ns()
@@ -89,6 +126,7 @@ class Surveyor:
             at=time.time(),
             now_ns=now_ns,
             tables=tables,
+            fingerprints=self._fingerprint(tables),
             backend_stats=dataplane.read_counters("backend_stats"),
             verdicts=dataplane.read_counters("verdicts"),
             flow_events=dataplane.read_counters("flow_events"),
@@ -115,6 +153,14 @@ class Surveyor:
             return OverrideStore(self.name, self._state_root).read(), None
         except XdplbError as error:
             return (), str(error)
+
+
+def _are_same_rings(one: Tables, other: Tables) -> bool:
+    """Whether two tables have the same in everything that a fingerprint is of."""
+    names = ("settings", "services", "backends", "backend_info")
+    return all(one.rows(name) == other.rows(name) for name in names) and np.array_equal(
+        one.slots, other.slots
+    )
 
 
 def _read_memory(

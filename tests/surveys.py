@@ -12,6 +12,7 @@ from reconciler.conditions import Condition
 from reconciler.config import parse
 from reconciler.desired import compile_tables
 from reconciler.environment import imagine_environment
+from reconciler.fingerprint import fingerprint_rings
 from reconciler.health.standing import Standing
 from reconciler.model import BackendState
 from reconciler.overrides import Override
@@ -81,6 +82,7 @@ def make_findings(text: str = TEXT, tables: Tables | None = None, **changes: Any
         at=AT,
         now_ns=NOW_NS,
         tables=tables,
+        fingerprints=fingerprint_rings(tables),
         backend_stats=stats,
         verdicts=np.arange(len(abi.Verdict), dtype=np.uint64),
         flow_events=np.arange(len(abi.FlowEvent), dtype=np.uint64),

@@ -14,6 +14,7 @@ import click
 from reconciler.errors import Unavailable
 from reconciler.model import BackendState
 from reconciler.overrides import BackendName
+from reconciler.privileges import require_privileges
 from reconciler.resources import count_slots, find_ids
 
 if TYPE_CHECKING:
@@ -81,10 +82,13 @@ def require_instance(instance: Instance) -> None:
         Unavailable: it has not.
     """
     if not instance.exists():
-        raise Unavailable(
-            f"there is no instance {instance.name} under {instance.root}",
-            remedy="start one with xdplb-reconcile",
-        )
+        raise _refuse_absence(instance.name, instance.root)
+
+
+def _refuse_absence(name: str, root: Path) -> Unavailable:
+    return Unavailable(
+        f"there is no instance {name} under {root}", remedy="start one with xdplb-reconcile"
+    )
 
 
 def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
@@ -92,12 +96,10 @@ def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
 
     Raises:
         NoPermission: this process may not look into the kernel.
-        Unavailable: there is no such instance.
     """
-    from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
-    from reconciler.surveyor import Surveyor  # noqa: PLC0415
+    from reconciler.surveyor import Surveyor  # noqa: PLC0415  (BCC: only where needed)
 
-    require_instance(Instance(name, pin_dir))
+    require_privileges()
     return Surveyor(name, pin_dir)
 
 
@@ -105,11 +107,12 @@ def take_survey(surveyor: Surveyor) -> Survey:
     """Return what the instance is like now.
 
     Raises:
-        Unavailable: it was taken down.
+        NoPermission: this process may not look into the kernel.
+        Unavailable: there is no such instance, or no more.
     """
     survey = surveyor.take()
     if survey is None:
-        raise Unavailable(f"instance {surveyor.name} was taken down")
+        raise _refuse_absence(surveyor.name, surveyor.folder.parent)
     return survey
 
 

@@ -22,10 +22,14 @@ class Lookout:
 
     Args:
         take: takes a survey; None where there is no instance.
+        close: gives back what that keeps.
     """
 
-    def __init__(self, take: Callable[[], Survey | None]) -> None:
+    def __init__(
+        self, take: Callable[[], Survey | None], close: Callable[[], None] = lambda: None
+    ) -> None:
         self._take = take
+        self._close = close
         self._lock = threading.Lock()
         # The oldest is what rates are measured from.
         self._kept: deque[Survey] = deque()
@@ -44,6 +48,12 @@ class Lookout:
                     return None, None
                 self._keep(survey)
             return self._kept[-1], compute_rates(self._find_base(), self._kept[-1])
+
+    def close(self) -> None:
+        """Forget everything, once nobody takes a survey. Who asks again begins anew."""
+        with self._lock:
+            self._kept.clear()
+            self._close()
 
     def _keep(self, survey: Survey) -> None:
         self._kept.append(survey)

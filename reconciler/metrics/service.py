@@ -47,7 +47,7 @@ class MetricsService:
     ) -> None:
         surveyor = Surveyor(name, root, state_root=state_root, find_health=find_health)
         self._name = name
-        self._lookout = Lookout(surveyor.take)
+        self._lookout = Lookout(surveyor.take, surveyor.close)
         self._recorder = recorder
         self._server: MetricsServer | None = None
         self._place: Metrics | None = None  # where the server listens
@@ -103,6 +103,7 @@ class MetricsService:
     def _stop(self) -> None:
         if self._server is not None:
             self._server.close()
+            self._lookout.close()
         self._server = self._place = None
 
 
