@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.dataplane.pins import list_instances
 from reconciler.errors import Unavailable
 from reconciler.model import BackendState
 from reconciler.overrides import BackendName
@@ -81,10 +82,7 @@ def require_instance(instance: Instance) -> None:
         Unavailable: it has not.
     """
     if not instance.exists():
-        raise Unavailable(
-            f"there is no instance {instance.name} under {instance.root}",
-            remedy="start one with xdplb-reconcile",
-        )
+        raise refuse_absent(instance, "start one with xdplb-reconcile")
 
 
 def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
@@ -99,6 +97,19 @@ def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
 
     require_instance(Instance(name, pin_dir))
     return Surveyor(name, pin_dir)
+
+
+def refuse_absent(instance: Instance, otherwise: str) -> Unavailable:
+    """Return that there is no such instance; `otherwise` is what to do if there is no other.
+
+    The one that runs may have another name than the file, which was edited meanwhile.
+    """
+    there = list_instances(instance.root)
+    shown = ", ".join(f"{name} (-n {name})" for name in there)
+    return Unavailable(
+        f"there is no instance {instance.name} under {instance.root}",
+        remedy=f"there is {shown}" if there else otherwise,
+    )
 
 
 def take_survey(surveyor: Surveyor) -> Survey:
