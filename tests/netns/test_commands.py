@@ -373,3 +373,10 @@ def test_who_looks_waits_for_no_library_that_only_a_pass_needs(xdplb, config):
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"bcc", "numpy", "reconciler.surveyor"} <= loaded
     assert not {"pyroute2", "jsonschema", "watchdog"} & loaded
+
+
+def test_an_interface_that_is_listed_is_no_suggestion(lab, xdplb, config):
+    config.write_text(SHORT.replace("[eth0,", "[eth3,"), encoding="utf-8")
+    assert_one_line(xdplb.run("plan", "-c", config), 69, "no interface eth3; did you mean eth0?")
+    config.write_text(SHORT.replace("[eth0, eth1]", "[eth0, eth1, eth3]"), encoding="utf-8")
+    assert_one_line(xdplb.run("plan", "-c", config), 69, "no interface eth3; see which there are")
