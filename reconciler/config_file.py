@@ -90,7 +90,7 @@ def read_config(path: str, *, takes_pipe: bool = False) -> bytes:
         return _read_file(path, takes_pipe=takes_pipe)
     except FileNotFoundError:
         remedy = "name one, set XDPLB_CONFIG, or start from examples/lb.yaml"
-        raise NoInput(f"there is no file {path}", remedy=remedy) from None
+        raise NoInput(f"there is no file {_list_places(path)}", remedy=remedy) from None
     except IsADirectoryError:
         raise NoInput(f"{path} is a directory", remedy="name the file in it") from None
     except PermissionError:
@@ -99,6 +99,12 @@ def read_config(path: str, *, takes_pipe: bool = False) -> bytes:
     except (OSError, ValueError) as error:
         remedy = "name a regular file, or '-' for standard input"
         raise NoInput(f"{path} can't be read: {error}", remedy=remedy) from None
+
+
+def _list_places(path: str) -> str:
+    """A path that is missing, and where else was looked if it is the last of the defaults."""
+    is_last = path == _SYSTEM_PATH == default_config_path()
+    return f"{path}, nor lb.yaml here" if is_last else path
 
 
 def _read_file(path: str, *, takes_pipe: bool) -> bytes:

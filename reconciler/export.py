@@ -150,11 +150,16 @@ def _describe_leaving(tables: Tables) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield (
             info.name,
             tuple(
-                f"left the file, stays for its flows: {backend.name},"
-                f" {format_address_port(backend.address, backend.port)}"
+                f"left the file, stays for its flows: {_describe_place(backend)}"
                 for backend in _rebuild_backends(tables, groups.get(number, []), is_leaving=True)
             ),
         )
+
+
+def _describe_place(backend: Backend) -> str:
+    """Name and place; many a backend is named for its place."""
+    place = format_address_port(backend.address, backend.port)
+    return place if backend.name == place else f"{backend.name}, {place}"
 
 
 def _lift_overrides(

@@ -91,15 +91,16 @@ def read_environment(
 def _read_interfaces(
     names: Iterable[str], modes: Mapping[str, XdpMode], may_be_gone: Collection[str]
 ) -> dict[str, InterfaceFacts]:
+    listed = list(names)
     with IPRoute() as routes:
         links = {link.get_attr("IFLA_IFNAME"): link for link in routes.get_links()}
         features = _read_xdp_features()
         all_generic = bool(modes) and all(mode is XdpMode.GENERIC for mode in modes.values())
         interfaces = {}
-        for name in names:
+        for name in listed:
             if name in may_be_gone and name not in links:
                 continue
-            link = _find_link(name, links)
+            link = _find_link(name, links, listed)
             can_xmit = _can_xmit(link, features)
             is_generic = modes.get(name) is XdpMode.GENERIC
             interfaces[name] = InterfaceFacts(
@@ -117,10 +118,11 @@ def _read_interfaces(
     return interfaces
 
 
-def _find_link(name: str, links: Mapping[str, Any]) -> Any:
+def _find_link(name: str, links: Mapping[str, Any], listed: Collection[str]) -> Any:
     if name in links:
         return links[name]
-    close = difflib.get_close_matches(name, links, n=1)
+    others = [each for each in links if each not in listed]
+    close = difflib.get_close_matches(name, others, n=1)
     hint = f"did you mean {close[0]}?" if close else "see which there are: ip -brief link"
     raise Unavailable(f"there is no interface {name}", remedy=hint)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from reconciler.dataplane.pins import list_instances
 from reconciler.errors import Unavailable
 from reconciler.model import BackendState
 from reconciler.overrides import BackendName
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from reconciler.surveyor import Surveyor
 
 PLACE = "SERVICE/BACKEND"
+_START = "start one with xdplb-reconcile"
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,7 @@ def require_instance(instance: Instance) -> None:
         Unavailable: it has not.
     """
     if not instance.exists():
-        raise _refuse_absence(instance.name, instance.root)
-
-
-def _refuse_absence(name: str, root: Path) -> Unavailable:
-    return Unavailable(
-        f"there is no instance {name} under {root}", remedy="start one with xdplb-reconcile"
-    )
+        raise refuse_absent(instance.name, instance.root, _START)
 
 
 def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
@@ -103,6 +99,19 @@ def make_surveyor(name: str, pin_dir: Path | None) -> Surveyor:
     return Surveyor(name, pin_dir)
 
 
+def refuse_absent(name: str, root: Path, otherwise: str) -> Unavailable:
+    """Return that there is no such instance; `otherwise` is what to do if there is no other.
+
+    The one that runs may have another name than the file, which was edited meanwhile.
+    """
+    there = list_instances(root)
+    shown = ", ".join(f"{each} (-n {each})" for each in there)
+    return Unavailable(
+        f"there is no instance {name} under {root}",
+        remedy=f"there is {shown}" if there else otherwise,
+    )
+
+
 def take_survey(surveyor: Surveyor) -> Survey:
     """Return what the instance is like now.
 
@@ -112,7 +121,7 @@ def take_survey(surveyor: Surveyor) -> Survey:
     """
     survey = surveyor.take()
     if survey is None:
-        raise _refuse_absence(surveyor.name, surveyor.folder.parent)
+        raise refuse_absent(surveyor.name, surveyor.folder.parent, _START)
     return survey
 
 

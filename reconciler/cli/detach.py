@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from reconciler.cli import options
+from reconciler.cli.backends import refuse_absent
 from reconciler.cli.say import say
-from reconciler.errors import Unavailable
 from reconciler.health.store import HealthStore
 from reconciler.override_store import OverrideStore
 from reconciler.status import forget_status
@@ -38,7 +38,7 @@ def detach(
 
     instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
     if not instance.exists() and not instance.folder.is_dir():
-        raise Unavailable(f"there is no instance {instance.name} under {instance.root}")
+        raise refuse_absent(instance.name, instance.root, "so nothing is to be taken away")
     with instance.held(timeout_s=lock_timeout):
         interfaces = sorted(instance.dataplane.read_attachments())
         instance.detach()

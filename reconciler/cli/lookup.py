@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from reconciler.cli import options
+from reconciler.cli.backends import refuse_absent
 from reconciler.cli.candidates import offer_files, offer_services
 from reconciler.cli.plan import compile_offline
 from reconciler.config.values import format_address_port, parse_address_port
@@ -97,9 +98,8 @@ def read_live(name: str | None, config: str | None, pin_dir: Path | None) -> Tab
 
     instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
     if not instance.exists():
-        raise Unavailable(
-            f"there is no instance {instance.name} under {instance.root}",
-            remedy="start one with xdplb-reconcile, or leave out --live",
+        raise refuse_absent(
+            instance.name, instance.root, "start one with xdplb-reconcile, or leave out --live"
         )
     return instance.dataplane.read()
 

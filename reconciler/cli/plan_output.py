@@ -12,7 +12,6 @@ from typing import Any
 
 from reconciler.cli.override_output import render_overrides
 from reconciler.cli.plan_report import PlanReport, describe_disruption
-from reconciler.config_file import STANDARD_INPUT_NAME
 from reconciler.diagnostics import Paint, leave_plain, render_annotation, render_github
 from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
@@ -166,10 +165,10 @@ def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
 
 def _render_plan(report: PlanReport, paint: Paint) -> str:
     proposal = report.proposal
-    file, other = _name(proposal.config.path), f"instance {proposal.config.name}"
-    if report.against:
-        other = _name(report.against)
+    file, other = proposal.config.path, report.against or f"instance {proposal.config.name}"
     if proposal.is_in_sync and report.against:
+        if file == other:
+            return f"no changes: {file} was compared with itself"
         return f"no changes: {file} asks for what {other} asks for"
     if proposal.is_in_sync:
         generation = proposal.observed.generation
@@ -188,10 +187,6 @@ def describe_writes(operations: Plan) -> str:
     slots = sum(len(one.indexes) for one in operations if isinstance(one, Store))
     rows = sum(not isinstance(one, Store) for one in operations)
     return f"writes: {rows} rows, {slots} slots"
-
-
-def _name(path: str) -> str:
-    return "standard input" if path == STANDARD_INPUT_NAME else path
 
 
 def _render_sections(changes: Sequence[Change], paint: Paint) -> Iterator[str]:

@@ -8,7 +8,7 @@ from reconciler import advice
 from reconciler.diagnosis import codes
 from reconciler.diagnosis.case import Case
 from reconciler.diagnosis.finding import Finding, Severity, name_some, report_ok
-from reconciler.model import IPAddress, Protocol, Service
+from reconciler.model import IPAddress, Protocol, Service, derive_seed
 from reconciler.tables import Endpoint
 
 
@@ -20,6 +20,7 @@ def judge_vips(case: Case) -> Iterator[Finding]:
         else:
             yield _judge_vip(service, service.vip, case)
         yield from _judge_sockets(service, case)
+    yield from _judge_seed(case)
 
 
 def _judge_own_addresses(service: Service, case: Case) -> Iterator[Finding]:
@@ -101,3 +102,20 @@ def _takes(socket: Endpoint, vip: IPAddress, service: Service) -> bool:
         return False
     is_for_all = socket.address.is_unspecified and socket.address.version in (vip.version, 6)
     return is_for_all or socket.address == vip
+
+
+def _judge_seed(case: Case) -> Iterator[Finding]:
+    """Who can compute slots can send many flows to one backend."""
+    config = case.config
+    vips = [vip for service in config.services for vip in case.list_vips(service)]
+    if config.hash_seed != derive_seed(config.name) or not any(vip.is_global for vip in vips):
+        return
+    yield Finding(
+        codes.KNOWN_SEED,
+        Severity.NOTE,
+        config.name,
+        "hash_seed follows from the name: who guesses that can compute which flows go to one"
+        " backend, and a VIP is public",
+        hint="write a hash_seed of your own; another one moves every flow, so best before the"
+        " first apply",
+    )

@@ -192,4 +192,4 @@ def test_the_hook_shows_what_a_commit_changes(repository):
     (repository.path / "lb.yaml").write_text(NEW, encoding="utf-8")
     done = run_hook(repository, read_hooks()["xdplb-plan"])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("lb.yaml against standard input:\n")
+    assert done.stdout.startswith("lb.yaml against <stdin>:\n")

@@ -85,6 +85,16 @@ def test_an_instance_that_is_not_there(xdplb, config, command):
     assert_one_line(xdplb.run(*command, "-c", config), 69, "there is no instance default")
 
 
+@pytest.mark.parametrize("command", ["status", "detach", "export", "lookup 192.0.2.2:1 --live"])
+def test_an_instance_of_another_name(xdplb, config, command):
+    """As in the file of a controller that has not taken the new name."""
+    xdplb.apply(SHORT)
+    config.write_text("name: foo\n" + SHORT, encoding="utf-8")
+    done = xdplb.run(*command.split(), "-c", config)
+    assert_one_line(done, 69, "there is no instance foo", "there is default (-n default)")
+    assert xdplb.run(*command.split(), "-n", "default").returncode == 0
+
+
 # --- plan and run --once ---
 
 
@@ -363,3 +373,10 @@ def test_who_looks_waits_for_no_library_that_only_a_pass_needs(xdplb, config):
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert {"bcc", "numpy", "reconciler.surveyor"} <= loaded
     assert not {"pyroute2", "jsonschema", "watchdog"} & loaded
+
+
+def test_an_interface_that_is_listed_is_no_suggestion(lab, xdplb, config):
+    config.write_text(SHORT.replace("[eth0,", "[eth3,"), encoding="utf-8")
+    assert_one_line(xdplb.run("plan", "-c", config), 69, "no interface eth3; did you mean eth0?")
+    config.write_text(SHORT.replace("[eth0, eth1]", "[eth0, eth1, eth3]"), encoding="utf-8")
+    assert_one_line(xdplb.run("plan", "-c", config), 69, "no interface eth3; see which there are")

@@ -90,7 +90,7 @@ def test_a_backend_that_left_is_a_comment(xdplb):
     assert fewer != text
     xdplb.apply(fewer)
     shown = export(xdplb)
-    assert "# left the file, stays for its flows: 10.0.0.12:8080, 10.0.0.12:8080\n" in shown
+    assert "# left the file, stays for its flows: 10.0.0.12:8080\n" in shown
     assert xdplb.run("plan", "-", "--detailed-exitcode", stdin=shown).returncode == 0
 
 

@@ -56,6 +56,14 @@ def test_missing_file(tmp_path):
     assert caught.value.remedy
 
 
+@pytest.mark.skipif(os.path.exists("/etc/xdplb/lb.yaml"), reason="this machine has one")
+def test_all_places_are_named_where_none_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDPLB_CONFIG", raising=False)
+    with pytest.raises(NoInput, match=r"^there is no file /etc/xdplb/lb\.yaml, nor lb\.yaml here;"):
+        load(default_config_path())
+
+
 @pytest.mark.parametrize("path", [".", "/dev/null/x", "a\0b"])
 def test_path_that_is_no_file(path):
     with pytest.raises(NoInput) as caught:

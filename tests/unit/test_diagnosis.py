@@ -203,6 +203,22 @@ def test_the_machine(facts, severity, code, command):
     assert find_faults(with_machine(**facts)) == [(severity, code, "machine", command)]
 
 
+@pytest.mark.parametrize(
+    ("vip", "more", "is_told"),
+    [
+        ("9.9.9.9", "", True),
+        ("2620:fe::fe", "", True),
+        ("9.9.9.9", "hash_seed: 7\n", False),
+        (FRONT, "", False),
+    ],
+)
+def test_a_seed_that_others_can_compute(vip, more, is_told):
+    backends = (ip_address("2001:db8::1"),) if ":" in str(vip) else (B1, B2)
+    checkup = replace(WELL, config=configure(vip=vip, backends=backends, more=more))
+    found = [f for f in diagnose(checkup) if f.code == codes.KNOWN_SEED]
+    assert [f.severity.value for f in found] == (["note"] if is_told else [])
+
+
 def test_locked_memory_counts_on_old_kernels_only():
     assert find_faults(with_machine(memlock_bytes=65_536)) == []
     old = find_faults(with_machine(release="5.10.0-33", memlock_bytes=65_536))

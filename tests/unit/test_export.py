@@ -77,6 +77,13 @@ def test_who_left_the_file_is_a_comment() -> None:
     assert read(text) == read(fewer)
 
 
+def test_who_left_the_file_and_is_named_for_its_place_is_named_once() -> None:
+    named = HEAD + WEB.replace("{name: b, address: 10.0.0.2, weight: 50}", "10.0.0.2")
+    tables = apply(named)
+    text = export(apply(named.replace("      - 10.0.0.2\n", ""), tables, now_ns=2))
+    assert text.endswith("      # left the file, stays for its flows: 10.0.0.2:80\n")
+
+
 @pytest.mark.parametrize("mode", ["auto", "native"])
 def test_the_mode_that_was_asked_for_is_told_from_the_one_that_was_found(mode: str) -> None:
     text = export(apply(f"{HEAD}xdp_mode: {mode}\n{WEB}"))
