@@ -107,16 +107,12 @@ class _Draft:
 
 @dataclass(frozen=True)
 class _Part:
-    """What one service puts into the tables, were it alone.
-
-    `digest` is that of its slots; `is_adopted` says that the rows are the observed ones.
-    """
+    """What one service puts into the tables, were it alone; `digest` is that of its slots."""
 
     service: Service
     draft: _Draft
     replies: Mapping[Endpoint, ReplyRow]
     digest: int
-    is_adopted: bool = False
 
 
 def compile_tables(
@@ -234,7 +230,7 @@ class _Compiler:
             return None
         if _digest_slots(self.observed.slots[self.extents[service.name]]) != part.digest:
             return None
-        if self.are_rows_seen and part.is_adopted and service.vip is not None:
+        if self.are_rows_seen and service.vip is not None:
             return part
         if not (self._has_ids(part) and self._leads_there(part)):
             return None
@@ -264,7 +260,7 @@ class _Compiler:
         replies = _take(observed.nat_replies, part.replies)
         if replies != part.replies:
             replies = dict(part.replies)
-        return _Part(part.service, adopted, replies, part.digest, is_adopted=True)
+        return _Part(part.service, adopted, replies, part.digest)
 
     def _leads_there(self, part: _Part) -> bool:
         """Whether the service has the VIPs of the part, and they lead where it says."""
