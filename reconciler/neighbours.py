@@ -18,8 +18,8 @@ from typing import NamedTuple
 from reconciler.model import IPAddress
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
-_ROUTE = struct.Struct("=8BI")  # rtmsg: family, dst_len, 3 bytes, scope, type, ...
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
+_RTMSG = struct.Struct("=8BI")  # rtmsg: family, dst_len, 3 bytes, scope, type, ...
+_NDMSG = struct.Struct("=BxxxiHBB")  # ndmsg: family, ifindex, state, flags, type
 _ATTRIBUTE = struct.Struct("=HH")  # rtattr: length, type
 _TYPE_OFFSET = _HEADER.size + 7  # of rtm_type
 
@@ -82,11 +82,11 @@ def _rank_hop(hop: Hop) -> tuple[int, int, int]:
 
 def _encode_question(address: IPAddress) -> bytes:
     head = (_FAMILIES[address.version], address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0)
-    return _ROUTE.pack(*head) + _encode_attribute(_RTA_DST, address.packed)
+    return _RTMSG.pack(*head) + _encode_attribute(_RTA_DST, address.packed)
 
 
 def _encode_neighbour(hop: Hop) -> bytes:
-    head = _NEIGHBOUR.pack(_FAMILIES[hop.address.version], hop.ifindex, 0, _NTF_USE, 0)
+    head = _NDMSG.pack(_FAMILIES[hop.address.version], hop.ifindex, 0, _NTF_USE, 0)
     return head + _encode_attribute(_NDA_DST, hop.address.packed)
 
 
@@ -117,7 +117,7 @@ def _decode_hop(answer: bytes, address: IPAddress) -> Hop | None:
     _, kind, _, _, _ = _HEADER.unpack_from(answer)
     if kind != _RTM_NEWROUTE or answer[_TYPE_OFFSET] != _RTN_UNICAST:
         return None
-    found = dict(_decode_attributes(answer, _HEADER.size + _ROUTE.size))
+    found = dict(_decode_attributes(answer, _HEADER.size + _RTMSG.size))
     if _RTA_OIF not in found:
         return None
     ifindex = int.from_bytes(found[_RTA_OIF], sys.byteorder)

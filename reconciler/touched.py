@@ -53,11 +53,11 @@ def _find_moved(before: Tables, after: Tables) -> Iterator[int]:
     """Yield the ids of services on whose rings a slot differs."""
     if before.slots is after.slots:
         return
-    differs = before.slots != after.slots
-    for tables in (before, after):
-        for number, extent in ring_extents(tables).items():
-            if np.any(differs[extent]):
-                yield number
+    moved = np.flatnonzero(before.slots != after.slots)
+    for extents in map(ring_extents, (before, after) if moved.size else ()):
+        ends = np.array([(e.start, e.stop) for e in extents.values()], np.int64).reshape(-1, 2)
+        first, last = np.searchsorted(moved, ends).T
+        yield from np.array(list(extents), np.int64)[first < last].tolist()
 
 
 def _restrict(tables: Tables, services: Collection[int]) -> Tables:

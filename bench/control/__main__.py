@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 from pathlib import Path
@@ -28,11 +29,14 @@ def main() -> int:
         with make_balancer() as balancer:
             figures += measure_growth(balancer, options.edits)
     print(render_table(figures))
+    print(f"load of the machine at the end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
     if options.json_out:
         document = {
             "kind": "xdplb.bench.control",
             "kernel": platform.release(),
             "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "load": os.getloadavg(),
             "figures": [one.to_json() for one in figures],
         }
         options.json_out.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.control.figures import Figure
 from bench.control.fleet import BACKENDS_ROUTE, Fleet
 from reconciler.dataplane.kernel import KernelDataplane
 from reconciler.errors import XdplbError
@@ -58,21 +60,21 @@ class Balancer:
 
     # --- programs ---
 
-    def run(self, *words: str) -> float:
-        """Run `xdplb` to its end; return for how long it ran, in seconds.
+    def measure(self, figure: Figure, *words: str) -> None:
+        """Run `xdplb` to its end, and add how long that took to a figure.
 
         Raises:
             XdplbError: it failed.
         """
         command = [*find_program("xdplb"), *words]
-        begun = time.perf_counter()
+        cpu_s, begun = _read_children_cpu_s(), time.perf_counter()
         done = self.lab.balancer.run(
             command, check=False, timeout_s=_TIMEOUT_S, environment=processes.python_environment()
         )
-        took_s = time.perf_counter() - begun
+        figure.values.append(time.perf_counter() - begun)
+        figure.cpu_s.append(_read_children_cpu_s() - cpu_s)
         if done.returncode:
             raise XdplbError(f"{' '.join(command)}: {done.stderr[-2000:]}")
-        return took_s
 
     @contextlib.contextmanager
     def controller(self, text: str) -> Iterator[float]:
@@ -105,7 +107,7 @@ class Balancer:
         return self.read_account().get("pid") == self._controller.pid
 
     def _take_down(self) -> None:
-        self.run("detach", "--name", "default")
+        self.measure(Figure("detach", "s"), "detach", "--name", "default")
         with contextlib.suppress(FileNotFoundError):
             self._account_path.unlink()
 
@@ -207,6 +209,11 @@ class SlotWatch:
                 seen_ns, seen = now_ns, now
             time.sleep(_POLL_S)
         raise XdplbError("no slot has changed")
+
+
+def _read_children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def replace_file(path: Path, text: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from bench.control.balancer import Balancer, SlotWatch, replace_file, save_fleet
@@ -55,23 +55,24 @@ def measure_offline(balancer: Balancer, rounds: int) -> list[Figure]:
         "10,000": save_fleet(folder, WHOLE, "whole.yaml"),
     }
     limits = {"3": 0.35, "5,000": 1.5, "10,000": None}
-    figures = []
-    for count, path in paths.items():
-        figure = Figure(f"validate {count} backends", "s", limits[count])
-        figures.append(_repeat(figure, rounds, lambda p=path: balancer.run("validate", str(p))))
+    words = {
+        Figure(f"validate {count} backends", "s", limits[count]): ("validate", str(path))
+        for count, path in paths.items()
+    }
     edited = save_fleet(folder, WHOLE.edit(50), "edited.yaml")
-    plan = Figure("plan 10,000 backends against another file", "s", 5.0)
-    words = ("plan", str(edited), "--against", str(paths["10,000"]))
-    many = save_fleet(folder, MANY, "many.yaml")
-    other = save_fleet(folder, MANY.edit(50), "other.yaml")
-    plan_many = Figure("plan 1,000 services of 10 against another file", "s")
-    return [
-        *figures,
-        _repeat(plan, rounds, lambda: balancer.run(*words)),
-        _repeat(
-            plan_many, rounds, lambda: balancer.run("plan", str(other), "--against", str(many))
-        ),
-    ]
+    many, other = (save_fleet(folder, MANY.edit(w), f"many-{w}.yaml") for w in (100, 50))
+    words[Figure("plan 10,000 backends against another file", "s", 5.0)] = (
+        *("plan", str(edited), "--against"),
+        str(paths["10,000"]),
+    )
+    words[Figure("plan 1,000 services of 10 against another file", "s")] = (
+        *("plan", str(other), "--against"),
+        str(many),
+    )
+    for _ in range(rounds):
+        for figure, command in words.items():
+            balancer.measure(figure, *command)
+    return list(words)
 
 
 def measure_included(balancer: Balancer, rounds: int) -> list[Figure]:
@@ -139,7 +140,6 @@ def _measure_daemon(
     start = Figure(f"{name}: cold start", "s", limits.start_s)
     edit = Figure(f"{name}: weight edited, rename to last slot", "s", limits.edit_s)
     whole = Figure(f"{name}: the same, to the end of the pass", "s")
-    computed = Figure(f"{name}: the same, CPU", "s")
     down = Figure(f"{name}: backend out by override, to last slot", "s", limits.down_s)
     reload = Figure(f"{name}: reload of the same file", "s")
     no_op = Figure(f"{name}: pass without work", "s", limits.no_op_s)
@@ -150,6 +150,7 @@ def _measure_daemon(
     live = Figure(f"{name}: plan against the kernel", "s")
     with balancer.controller(fleet.render()) as took_s:
         start.values.append(took_s)
+        start.cpu_s.append(balancer.read_cpu_s())
         with balancer.slots(f"s{fleet.edited}") as slots:
             for turn in range(rounds):
                 settle(balancer)
@@ -158,15 +159,15 @@ def _measure_daemon(
                 edit.values.append((slots.await_change() - begun_ns) / 1e9)
                 balancer.await_pass(before_ns)
                 whole.values.append((time.monotonic_ns() - begun_ns) / 1e9)
-                computed.values.append(balancer.read_cpu_s() - cpu_s)
+                whole.cpu_s.append(balancer.read_cpu_s() - cpu_s)
                 reload.values.append(balancer.time_reload())
                 settle(balancer)
                 down.values.append(_time_override(balancer, slots, fleet, is_out=True))
                 settle(balancer)
                 _time_override(balancer, slots, fleet, is_out=False)
-                status.values.append(balancer.run("status"))
-                export.values.append(balancer.run("export"))
-                live.values.append(balancer.run("plan", str(balancer.config)))
+                balancer.measure(status, "status")
+                balancer.measure(export, "export")
+                balancer.measure(live, "plan", str(balancer.config))
         settle(balancer)
         balancer.write(replace(fleet, resync=f"{_RESYNC_S:g}s").render())
         settle(balancer)
@@ -175,7 +176,7 @@ def _measure_daemon(
         memory.values.append(balancer.read_memory_mb())
         peak.values.append(balancer.read_memory_mb("VmHWM"))
     commands = [status, export, live]
-    return [start, edit, whole, computed, down, reload, no_op, memory, peak, *commands]
+    return [start, edit, whole, down, reload, no_op, memory, peak, *commands]
 
 
 def _time_override(balancer: Balancer, slots: SlotWatch, fleet: Fleet, *, is_out: bool) -> float:
@@ -212,8 +213,3 @@ def _edit_repeatedly(balancer: Balancer, fleet: Fleet, slots: SlotWatch, count: 
 def _write_included(balancer: Balancer, fleet: Fleet, number: int) -> int:
     path = balancer.lab.directory / "conf.d" / f"s{number}.yaml"
     return replace_file(path, f"services:\n{fleet.render_service(number)}")
-
-
-def _repeat(figure: Figure, rounds: int, measure: Iterator[float] | Callable[[], float]) -> Figure:
-    figure.values += [measure() for _ in range(rounds)]
-    return figure

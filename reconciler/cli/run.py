@@ -92,13 +92,16 @@ def run_once(loaded: Loaded, flags: dict[str, Any]) -> ExitCode:
 
 def run_daemon(path: str, loaded: Loaded, flags: dict[str, Any]) -> None:
     """Run the controller until a signal ends it."""
+    from reconciler.footprint import release_compiler, return_large_blocks  # noqa: PLC0415
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
     from reconciler.loop import Loop  # noqa: PLC0415
     from reconciler.notify import Notifier  # noqa: PLC0415
 
     if path == STANDARD_INPUT:
         raise click.UsageError("standard input can't be watched; use --once")
+    return_large_blocks()
     instance = Instance(loaded.config.name, flags["pin_dir"])
+    release_compiler()
     if not flags["quiet"]:
         print_warnings(loaded.warnings, loaded)
     with instance.held(timeout_s=flags["lock_timeout"]):

@@ -39,7 +39,7 @@ MEANT = {
     # Before and after, in a comparison; programs, and YAML 1.1, of former times.
     "old": r"old|forget_old_programs|_OLD_BOOLEANS",
     # The kernel's: the way to an address.
-    "route": r"routes?|\w*NO_ROUTE|_ROUTE",
+    "route": r"routes?|\w*NO_ROUTE|NETLINK_ROUTE",
     # What a call returns.
     "result": r"(?i:((print|find)_)?results?)",
     # A number that says which form something has.
@@ -73,7 +73,6 @@ FOREIGN = {
     "is_alive",  # threading
     "SSLWantReadError",  # ssl
     "IPRoute",  # pyroute2
-    "NETLINK_ROUTE",  # socket
     "mtu_result",  # struct bpf_fib_lookup
     "rc_context",  # matplotlib
     "request_version",  # http.server
