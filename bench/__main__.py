@@ -48,13 +48,13 @@ def _encode_packets(found: Mapping[tuple[str, str], Measured], disturbance: str)
 
 def measure_per_packet(is_quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     """Nanoseconds, by program and flows."""
-    rounds, packets = (3, 100_000) if is_quick else (11, 250_000)
+    rounds, packets = (3, 100_000) if is_quick else (9, 250_000)
     return _encode_packets(*per_packet.measure(rounds=rounds, packets=packets, progress=progress))
 
 
 def measure_scaling(is_quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     """Nanoseconds, by the tables' sizes and flows."""
-    rounds, packets = (3, 100_000) if is_quick else (11, 250_000)
+    rounds, packets = (3, 100_000) if is_quick else (7, 200_000)
     return _encode_packets(
         *per_packet.measure_sizes(rounds=rounds, packets=packets, progress=progress)
     )
@@ -62,7 +62,7 @@ def measure_scaling(is_quick: bool, progress: Callable[[str], None]) -> dict[str
 
 def measure_live(is_quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     """Packets per second, by program."""
-    rounds, packets = (3, 100_000) if is_quick else (15, 400_000)
+    rounds, packets = (3, 100_000) if is_quick else (11, 300_000)
     found, disturbance = live.measure(rounds=rounds, packets=packets, progress=progress)
     figures = {}
     for name, measured in found.items():
@@ -74,7 +74,7 @@ def measure_live(is_quick: bool, progress: Callable[[str], None]) -> dict[str, A
 
 def measure_connections(is_quick: bool, progress: Callable[[str], None]) -> dict[str, Any]:
     """Connections per second, latency and CPU, by program."""
-    rounds, count = (2, 2000) if is_quick else (7, 5000)
+    rounds, count = (2, 2000) if is_quick else (5, 4000)
     found, skipped, disturbance = connections.measure(
         rounds=rounds, connections=count, progress=progress
     )

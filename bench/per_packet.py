@@ -141,6 +141,7 @@ class Driver:
             AssertionError: the program did something else than the contender says.
         """
         self._prepare(contender, flows)
+        self._repeat(contender, packets)  # a steady state: what is remembered is there
         before = contender.balancer.read_verdicts() if contender.balancer else {}
         action, duration_ns = self._repeat(contender, packets)
         assert action == contender.action, f"{contender.name}: action {action}"

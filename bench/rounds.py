@@ -38,13 +38,13 @@ def repeat(
     own_cpus: set[int],
     progress: Callable[[str], None],
 ) -> Rounds[Result]:
-    """Measure until there are enough quiet rounds, at most twice as many as are asked for.
+    """Measure until there are enough quiet rounds, at most half as many more as are asked for.
 
     If less than half of them are quiet, all count, and are said to be disturbed.
     """
     quiet: list[Result] = []
     everything: list[tuple[Result, Disturbance]] = []
-    while len(quiet) < rounds and len(everything) < 2 * rounds:
+    while len(quiet) < rounds and 2 * len(everything) < 3 * rounds:
         before, start_s = read_usage(), time.monotonic()
         result = measure_round()
         disturbance = judge(read_usage().since(before), time.monotonic() - start_s, own_cpus)
