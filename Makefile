@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 OBJECT := bpf/xdplb.bpf.o
 
-.PHONY: build demo test soak check format wheel setup clean
+.PHONY: build demo test soak bench check format wheel setup clean
 
 build: $(VENV)/.installed $(OBJECT)
 
@@ -34,18 +34,24 @@ test: setup build
 soak: setup build
 	XDPLB_SOAK_CONNECTIONS=10000 $(BIN)/pytest -s tests/netns/soak
 
+# Some five minutes on two cores; BENCH=--quick for half a minute, BENCH=--docs to write
+# docs/benchmark.md and its picture anew.
+bench: setup build
+	@bench/install-packages
+	$(BIN)/python -m bench $(BENCH)
+
 # Everything that needs no root.
 check: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	clang-format --dry-run --Werror bpf/*.c bpf/*.h
+	clang-format --dry-run --Werror bpf/*.c bpf/*.h bench/programs/*.c bench/programs/*.h
 	$(BIN)/pytest -m "not root" tests/unit tests/property tests/contract
 
 format:
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	clang-format -i bpf/*.c bpf/*.h
+	clang-format -i bpf/*.c bpf/*.h bench/programs/*.c bench/programs/*.h
 
 wheel: build
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

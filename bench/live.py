@@ -1,7 +1,8 @@
 """Packets per second over veth, by live frames, on one core.
 
-    gen: g0 ---- front :lb: back ---- b0 :far        xdplb, or a bare redirect
+    gen: g0 ---- front :lb: back ---- b0 :far        xdplb
     gen: g1 ---- in    :lb: out  ---- b1 :far        the kernel's own forwarding, nftables
+    gen: g2 ---------- :lb: -------- b2 :far         a bare redirect, the floor
 
 The generator redirects frames into a veth; the program under test runs when they arrive at
 its other end, and what it sends is counted behind `back`. All of that is one core's work, so
@@ -40,9 +41,9 @@ from bench.balancer import (
     run_ip,
     vip,
 )
-from bench.disturbance import Disturbance, judge, read_usage
 from bench.objects import Loaded, loaded
 from bench.packets import MANY, MOST, SYNS, Flows, encode_course, to_address
+from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
 from reconciler.dataplane.libbpf import XDP_FLAGS_DRV_MODE, TestRunOpts
 from reconciler.lab.namespaces import entered, run_tool
@@ -72,7 +73,6 @@ class Measured:
     share: list[float] = field(default_factory=list)
     sent: int = 0
     lost: int = 0
-    worst_disturbance: Disturbance = field(default_factory=lambda: Disturbance(0.0, 0.0))
 
     def summarise(self) -> tuple[Summary, Summary]:
         """The rate, and the share."""
@@ -107,7 +107,6 @@ class Range:
         self.gen, self.lb, self.far = gen, lb, far
         self._ifindexes = {ns: _read_ifindexes(ns) for ns in (gen, lb, far)}
         self._links: dict[str, int] = {}
-        self._floor_link = -1
 
     def prepare(self) -> None:
         """Attach the sinks; xdplb itself is attached already."""
@@ -200,8 +199,6 @@ _WAYS = (
 
 
 def _build(gen: str, lb: str, far: str) -> None:
-    for namespace, (_, inside, outside, _) in ((lb, way) for way in _WAYS):
-        del namespace, inside, outside
     for near, inside, outside, end in _WAYS:
         run_ip(
             lb,
@@ -280,39 +277,43 @@ def running_range() -> Iterator[Range]:
         _write_rules(lb, far, 100)
         balancer = stack.enter_context(filled_balancer(lb, config))
         objects = stack.enter_context(loaded(balancer.libbpf, "live"))
-        field_ = Range(balancer, objects, gen, lb, far)
-        stack.callback(field_.close)
-        field_.prepare()
-        yield field_
+        shooting = Range(balancer, objects, gen, lb, far)
+        stack.callback(shooting.close)
+        shooting.prepare()
+        yield shooting
 
 
 def measure(
-    *, rounds: int, packets: int, progress: Callable[[int, Disturbance], None]
-) -> dict[str, Measured]:
-    """Measure everybody in turns; keys are contenders' names."""
+    *, rounds: int, packets: int, progress: Callable[[str], None]
+) -> tuple[dict[str, Measured], str]:
+    """Measure everybody in turns.
+
+    Returns:
+        figures by a contender's name; how disturbed they are.
+    """
     everybody = list_contenders()
+    with on_one_cpu() as cpu, running_range() as shooting:
+
+        def measure_round() -> dict[str, tuple[int, int, float]]:
+            return {each.name: _measure_one(shooting, each, packets) for each in everybody}
+
+        measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
     found = {each.name: Measured() for each in everybody}
-    before = os.sched_getaffinity(0)
-    cpu = min(before)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        with running_range() as field_:
-            for number in range(rounds):
-                usage, start_s = read_usage(), time.monotonic()
-                rates: dict[str, float] = {}
-                for each in everybody:
-                    # What is behind the stack takes ten times as long.
-                    count = packets // 8 if each.stack else packets
-                    arrived, elapsed_s = field_.run(each, count)
-                    rates[each.name] = arrived / elapsed_s
-                    found[each.name].sent += count
-                    found[each.name].lost += count - arrived
-                for each in everybody:
-                    floor = everybody[1 if each.flows is SYNS else 0].name
-                    found[each.name].per_second.append(rates[each.name])
-                    found[each.name].share.append(rates[each.name] / rates[floor])
-                used = read_usage().since(usage)
-                progress(number, judge(used, time.monotonic() - start_s, {cpu}))
-    finally:
-        os.sched_setaffinity(0, before)
-    return found
+    for result in measured.results:
+        rates = {name: arrived / elapsed_s for name, (_, arrived, elapsed_s) in result.items()}
+        for each in everybody:
+            sent, arrived, _ = result[each.name]
+            floor = everybody[1 if each.flows is SYNS else 0].name
+            found[each.name].per_second.append(rates[each.name])
+            found[each.name].share.append(rates[each.name] / rates[floor])
+            found[each.name].sent += sent
+            found[each.name].lost += sent - arrived
+    return found, measured.describe()
+
+
+def _measure_one(shooting: Range, contender: Contender, packets: int) -> tuple[int, int, float]:
+    """Packets sent, packets arrived, seconds."""
+    # What goes through the stack takes ten times as long.
+    sent = packets // 8 if contender.stack else packets
+    arrived, elapsed_s = shooting.run(contender, sent)
+    return sent, arrived, elapsed_s

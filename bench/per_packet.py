@@ -7,8 +7,6 @@ flows. `programs/drive.bpf.c` gives each a fresh packet of the next flow.
 from __future__ import annotations
 
 import ctypes as ct
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +26,6 @@ from bench.balancer import (
     running_balancer,
     vip,
 )
-from bench.disturbance import Disturbance, judge, read_usage
 from bench.objects import Loaded, loaded
 from bench.packets import (
     ALL_FLOWS,
@@ -39,6 +36,7 @@ from bench.packets import (
     make_packet,
     to_address,
 )
+from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
 from reconciler.abi import Verdict
 from reconciler.dataplane.libbpf import TestRunOpts
@@ -143,6 +141,7 @@ class Driver:
             AssertionError: the program did something else than the contender says.
         """
         self._prepare(contender, flows)
+        self._repeat(contender, packets)  # a steady state: what is remembered is there
         before = contender.balancer.read_verdicts() if contender.balancer else {}
         action, duration_ns = self._repeat(contender, packets)
         assert action == contender.action, f"{contender.name}: action {action}"
@@ -201,27 +200,74 @@ def find_floor(contender: Contender, everybody: Sequence[Contender]) -> Contende
     )
 
 
+# Backends, slots of each ring: l2dsr of both families, so twice as many of each in the maps.
+SIZES = ((10, 4_093), (100, 65_537), (400, 65_537), (400, 1_048_573))
+
+
+def measure_sizes(
+    *, rounds: int, packets: int, progress: Callable[[str], None]
+) -> tuple[dict[tuple[str, str], Measured], str]:
+    """Measure l2dsr with tables of several sizes; keys as those of `measure`."""
+    found: dict[tuple[str, str], Measured] = {}
+    with on_one_cpu() as cpu, ExitStack() as stack:
+        configs = [make_config((L2DSR,), backends=b, ring_size=r) for b, r in SIZES]
+        balancers = [stack.enter_context(running_balancer(config)) for config in configs]
+        objects = stack.enter_context(loaded(balancers[0].libbpf, "drive"))
+        driver = Driver(balancers[0], objects)
+        packet = to_address(4, vip(L2DSR))
+        floor = Contender("floor", None, objects.program("transmit"), packet, None)
+        contenders_ = [
+            Contender(
+                f"{backends:,} backends, {ring:,} slots",
+                balancer,
+                balancer.program_fd,
+                packet,
+                Verdict.FORWARD_TRANSMIT,
+            )
+            for (backends, ring), balancer in zip(SIZES, balancers, strict=True)
+        ]
+
+        def measure_round() -> dict[tuple[str, str], float]:
+            everybody = [floor, *contenders_]
+            return {
+                (e.name, f.name): driver.run(e, f, packets) for f in ALL_FLOWS for e in everybody
+            }
+
+        measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
+    for raw in measured.results:
+        for each in contenders_:
+            for flows in ALL_FLOWS:
+                figures = found.setdefault((each.name, flows.name), Measured())
+                figures.raw_ns.append(raw[each.name, flows.name])
+                figures.above_ns.append(raw[each.name, flows.name] - raw["floor", flows.name])
+    return found, measured.describe()
+
+
 def measure(
-    *, rounds: int, packets: int, progress: Callable[[int, Disturbance], None]
-) -> dict[tuple[str, str], Measured]:
-    """Measure everybody in turns; keys are a contender's name and that of the flows."""
-    cpu = min(os.sched_getaffinity(0))
-    before_affinity = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu})
-    try:
-        with contenders() as (driver, everybody):
-            found: dict[tuple[str, str], Measured] = {}
-            for number in range(rounds):
-                usage, start_s = read_usage(), time.monotonic()
-                for flows in ALL_FLOWS:
-                    raw = {e.name: driver.run(e, flows, packets) for e in everybody}
-                    for each in everybody:
-                        figures = found.setdefault((each.name, flows.name), Measured())
-                        figures.raw_ns.append(raw[each.name])
-                        floor = find_floor(each, everybody)
-                        figures.above_ns.append(raw[each.name] - raw[floor.name])
-                used = read_usage().since(usage)
-                progress(number, judge(used, time.monotonic() - start_s, {cpu}))
-            return found
-    finally:
-        os.sched_setaffinity(0, before_affinity)
+    *, rounds: int, packets: int, progress: Callable[[str], None]
+) -> tuple[dict[tuple[str, str], Measured], str]:
+    """Measure everybody in turns.
+
+    Returns:
+        figures by a contender's name and that of the flows; how disturbed they are.
+    """
+    with on_one_cpu() as cpu, contenders() as (driver, everybody):
+
+        def measure_round() -> dict[tuple[str, str], float]:
+            return {
+                (each.name, flows.name): driver.run(each, flows, packets)
+                for flows in ALL_FLOWS
+                for each in everybody
+            }
+
+        measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
+    found: dict[tuple[str, str], Measured] = {}
+    for raw in measured.results:
+        for each in everybody:
+            floor = find_floor(each, everybody)
+            for flows in ALL_FLOWS:
+                raw_ns = raw[each.name, flows.name]
+                figures = found.setdefault((each.name, flows.name), Measured())
+                figures.raw_ns.append(raw_ns)
+                figures.above_ns.append(raw_ns - raw[floor.name, flows.name])
+    return found, measured.describe()

@@ -15,11 +15,14 @@
 
 /* Raised whenever a struct below changes its meaning; pinned maps of another
  * version are refused, never misread. */
-#define XDPLB_ABI_VERSION 2
+#define XDPLB_ABI_VERSION 3
 
 #define XDPLB_NAME_SIZE		 64
 #define XDPLB_GROUP_PLACES	 8
 #define XDPLB_CLIENT_NEXTHOPS	 4096
+#define XDPLB_CLIENT_SETS	 16384
+#define XDPLB_SET_PLACES	 6
+#define XDPLB_WAYS		 1024
 #define XDPLB_DEFAULT_SERVICES	 64
 #define XDPLB_DEFAULT_BACKENDS	 4096
 #define XDPLB_DEFAULT_RING_SLOTS 4194304
@@ -244,7 +247,7 @@ enum nexthop_action {
 	NEXTHOP_NONE = 5,  /* no route, blackhole, prohibited */
 };
 
-/* Value of `backend_nexthops` and `client_nexthops`, per CPU. */
+/* Value of `backend_nexthops`, `client_nexthops` and `ways`, per CPU. */
 struct nexthop {
 	__u64 expires; /* in ticks, see settings */
 	struct address address;
@@ -256,6 +259,15 @@ struct nexthop {
 	__u8 source_mac[6];
 	__u16 is_gateway;	      /* the MAC is a router's, not the address's own */
 	struct address tunnel_source; /* for a tunnel to there */
+};
+
+/* Value of `client_ways`, per CPU and a cache line: which of `ways` leads to some IPv4
+ * clients, by their own addresses, and until which tick that is believed. */
+struct client_set {
+	__be32 clients[XDPLB_SET_PLACES];
+	__u32 until[XDPLB_SET_PLACES]; /* the low half of a tick's number */
+	__u16 ways[XDPLB_SET_PLACES];
+	__u16 zero[2];
 };
 
 /* Value of `backend_stats`, per CPU. */

@@ -144,6 +144,20 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XDPLB_CLIENT_SETS);
+	__type(key, __u32);
+	__type(value, struct client_set);
+} client_ways SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, XDPLB_WAYS);
+	__type(key, __u32);
+	__type(value, struct nexthop);
+} ways SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, XDPLB_DEFAULT_BACKENDS);
 	__type(key, __u32);
 	__type(value, struct backend_stats);

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 NAME_SIZE = 64
 
 # Network byte order is spelled out; everything else is the host's.
@@ -145,6 +145,16 @@ NEXTHOP = np.dtype(
     ],
     align=True,
 )
+SET_PLACES = 6
+CLIENT_SET = np.dtype(
+    [
+        ("clients", ">u4", (SET_PLACES,)),
+        ("until", "u4", (SET_PLACES,)),
+        ("ways", "u2", (SET_PLACES,)),
+        ("zero", "u2", (2,)),
+    ],
+    align=True,
+)
 BACKEND_STATS = np.dtype(
     [
         ("packets", "u8"),
@@ -174,6 +184,7 @@ STRUCTS: dict[str, np.dtype[np.void]] = {
     "service_info": SERVICE_INFO,
     "backend_info": BACKEND_INFO,
     "nexthop": NEXTHOP,
+    "client_set": CLIENT_SET,
     "backend_stats": BACKEND_STATS,
 }
 
@@ -194,6 +205,8 @@ MAPS: dict[str, tuple[np.dtype[Any], np.dtype[Any]]] = {
     "direct_seen": (INDEX, INDEX),
     "backend_nexthops": (INDEX, NEXTHOP),
     "client_nexthops": (INDEX, NEXTHOP),
+    "client_ways": (INDEX, CLIENT_SET),
+    "ways": (INDEX, NEXTHOP),
     "backend_stats": (INDEX, BACKEND_STATS),
     "flow_events": (INDEX, COUNTER),
     "verdicts": (INDEX, COUNTER),

@@ -145,6 +145,8 @@ class KernelDataplane:
         capacities = list_capacities(limits)
         remedy = "take the instance down first (xdplb detach): its connections end with it"
         for name, (key, value) in abi.MAPS.items():
+            if not Path(self.pins.map(name)).exists():
+                raise Unavailable(f"no map {name}: pinned by another ABI version", remedy=remedy)
             key_size, value_size, entries = self.libbpf.map_info(self._fd(name))
             if (key_size, value_size) != (key.itemsize, value.itemsize):
                 raise Unavailable(f"the pinned map {name} is of another ABI version", remedy=remedy)

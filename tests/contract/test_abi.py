@@ -30,6 +30,8 @@ KINDS = {
     "direct_seen": ARRAY,
     "backend_nexthops": PERCPU_ARRAY,
     "client_nexthops": PERCPU_ARRAY,
+    "client_ways": PERCPU_ARRAY,
+    "ways": PERCPU_ARRAY,
     "backend_stats": PERCPU_ARRAY,
     "flow_events": PERCPU_ARRAY,
     "verdicts": PERCPU_ARRAY,

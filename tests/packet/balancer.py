@@ -253,11 +253,15 @@ class Balancer:
     def forget_ways(self) -> None:
         """Have every next hop looked up again."""
         cpus = self.libbpf.count_cpus()
-        for name in ("backend_nexthops", "client_nexthops"):
+        for name in ("backend_nexthops", "client_nexthops", "ways"):
             size = abi.NEXTHOP.itemsize * cpus
             _, values = self.libbpf.read_all(self.fd(name), size)
             expires = np.frombuffer(values, abi.NEXTHOP)["expires"].reshape(-1, cpus)
             self._zero(name, np.flatnonzero(expires.any(axis=1)).tolist())
+        size = abi.CLIENT_SET.itemsize * cpus
+        _, values = self.libbpf.read_all(self.fd("client_ways"), size)
+        until = np.frombuffer(values, abi.CLIENT_SET)["until"].reshape(-1, cpus * abi.SET_PLACES)
+        self._zero("client_ways", np.flatnonzero(until.any(axis=1)).tolist())
 
     # --- who is who ---
 

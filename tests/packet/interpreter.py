@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from reconciler import abi
 from reconciler.dataplane.kernel import PROGRAM
 from reconciler.dataplane.libbpf import Libbpf
@@ -23,7 +25,10 @@ from .balancer import Balancer
 _U32, _U64 = 2**32 - 1, 2**64 - 1
 _HEADROOM = 256
 _STACK = 512
-_PER_CPU = ("backend_nexthops", "client_nexthops", "backend_stats", "flow_events", "verdicts")
+_PER_CPU = (
+    *("backend_nexthops", "client_nexthops", "client_ways", "ways"),
+    *("backend_stats", "flow_events", "verdicts"),
+)
 
 
 class _Instruction(ct.Structure):
@@ -150,12 +155,24 @@ def _sign(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> (bits - 1) else value
 
 
+def _read_ticks(balancer: Balancer, cpu: int) -> int:
+    """A tick at which what the CPU has remembered last has not expired yet."""
+    libbpf, expires = balancer.libbpf, 0
+    for name in ("backend_nexthops", "client_nexthops"):
+        cpus = libbpf.count_cpus()
+        _, values = libbpf.read_all(balancer.fd(name), abi.NEXTHOP.itemsize * cpus)
+        rows = np.frombuffer(values, abi.NEXTHOP).reshape(-1, cpus)
+        expires = max(expires, int(rows["expires"][:, cpu].max()))
+    return max(expires - 1, 0)
+
+
 class Interpreter:
     """One packet's journey."""
 
     def __init__(self, balancer: Balancer, program: Program, cpu: int) -> None:
         self._balancer, self._program, self._cpu = balancer, program, cpu
         self._memory = _Memory()
+        self._ticks = _read_ticks(balancer, cpu)
         self._values: dict[tuple[str, bytes], int] = {}
         self._registers = [0] * 11
         self._frames: list[tuple[int, list[int]]] = []
@@ -287,7 +304,7 @@ class Interpreter:
         if number == REDIRECT:
             return 4
         if number == JIFFIES:
-            return 0  # nothing has expired
+            return self._ticks
         if number == ADJUST_HEAD:
             self._data += _sign(self._registers[2] & _U32, 32)
             return 0

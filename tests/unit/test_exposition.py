@@ -12,6 +12,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from reconciler import abi
 from reconciler.metrics.exposition import InstanceCollector, render
 from reconciler.metrics.families import Family, HistogramFamily, Labels, list_families
 from reconciler.metrics.recorder import Recorder
@@ -123,7 +124,7 @@ def test_the_controller() -> None:
     assert get(samples, "xdplb_reconcile_duration_seconds_bucket", le="0.25") == 0
     assert get(samples, "xdplb_reconcile_duration_seconds_bucket", le="0.5") == 1
     assert get(samples, "xdplb_reconcile_duration_seconds_count") == 1
-    assert get(samples, "xdplb_build_info", version="1.2.3", abi="2") == 1
+    assert get(samples, "xdplb_build_info", version="1.2.3", abi=str(abi.ABI_VERSION)) == 1
 
 
 def test_conditions_of_a_controller_that_has_ended_are_not_told() -> None:
