@@ -32,6 +32,7 @@ from reconciler.tables import (
 )
 
 if TYPE_CHECKING:
+    from reconciler.history import PassRecord
     from reconciler.status import ControllerStatus
 
 
@@ -145,6 +146,7 @@ class Findings:
         overrides: those that are kept, over or not.
         overrides_problem: why they can't be read.
         health: what checks have said.
+        history: the last passes that did something or failed, oldest first.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Findings:
     overrides: Overrides = ()
     overrides_problem: str | None = None
     health: Health = Health()
+    history: tuple[PassRecord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,6 +191,7 @@ class Survey:
     overrides: Overrides
     overrides_problem: str | None
     staying: frozenset[BackendName]
+    history: tuple[PassRecord, ...] = ()
 
     def find_condition(self, kind: str) -> Condition | None:
         """Return a condition by its type, if the controller tells it."""
@@ -224,6 +228,7 @@ def compose_survey(findings: Findings) -> Survey:
         overrides=_find_overrides(findings),
         overrides_problem=findings.overrides_problem,
         staying=frozenset(list_staying(tables)),
+        history=findings.history,
     )
 
 

@@ -37,6 +37,7 @@ def describe_survey(survey: Survey) -> dict[str, Any]:
         "flow_table": {**survey.fills["flows"]._asdict(), "events": dict(survey.flow_events)},
         "maps": {name: fill._asdict() for name, fill in survey.fills.items()},
         "verdicts": dict(survey.verdicts),
+        "history": [asdict(record) for record in survey.history],
     }
 
 

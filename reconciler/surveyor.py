@@ -17,6 +17,7 @@ from reconciler.dataplane.pins import Pins
 from reconciler.errors import NoPermission, XdplbError
 from reconciler.fingerprint import Fingerprints, fingerprint_rings
 from reconciler.health.store import HealthStore
+from reconciler.history import History
 from reconciler.lock import find_holder
 from reconciler.override_store import OverrideStore
 from reconciler.overrides import Overrides
@@ -136,6 +137,7 @@ class Surveyor:
             overrides=overrides,
             overrides_problem=problem,
             health=self._find_health(),
+            history=tuple(History(self.name).read()),
         )
 
     def _find_controller(self) -> Controller:

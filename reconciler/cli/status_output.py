@@ -24,6 +24,7 @@ _COLUMNS = (
 )
 _STATE_ROLES = {BackendState.DRAIN: "warning", BackendState.MAINT: "error"}
 _SUCCESSES = ("applied", "in_sync")
+_PASSES_SHOWN = 10
 
 
 def render_status(survey: Survey, paint: Paint, *, verbose: bool) -> Iterator[str]:
@@ -39,6 +40,8 @@ def render_status(survey: Survey, paint: Paint, *, verbose: bool) -> Iterator[st
     flow_table = {**survey.fills["flows"]._asdict(), "events": survey.flow_events}
     yield from render_flow_table(flow_table, verbose=verbose)
     yield from _render_verdicts(survey, paint, verbose=verbose)
+    if verbose:
+        yield from _render_history(survey)
 
 
 # --- the controller ---
@@ -155,3 +158,13 @@ def _render_verdicts(survey: Survey, paint: Paint, *, verbose: bool) -> Iterator
         is_drop = name.startswith("drop_") and count
         number = paint(str(count), "warning") if is_drop else str(count)
         yield f"  {name:<18} {number}"
+
+
+def _render_history(survey: Survey) -> Iterator[str]:
+    if survey.history:
+        yield "\nlast passes"
+    for record in survey.history[-_PASSES_SHOWN:]:
+        words = [format_age(record.at, survey.at), record.result, f"generation {record.generation}"]
+        if record.writes:
+            words.append(f"{record.writes} writes, {record.slots_moved} slots moved")
+        yield "  " + ", ".join([*words, *filter(None, [record.message])])
