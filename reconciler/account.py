@@ -121,7 +121,9 @@ class Account:
                 record_failure(error, self._generation, config.sha256, time.time(), took_s)
             )
         result = "blocked" if isinstance(error, Blocked) else "failed"
-        self.attempt = self._last_pass = Attempt(result, time.time(), config.sha256, str(error))
+        self.attempt = self._last_pass = Attempt(
+            result, time.time(), config.sha256, str(error), error.exit_code.name
+        )
         self._tell()
 
     def fail_upkeep(self, error: Exception) -> None:

@@ -9,7 +9,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from reconciler.config_file import load, read_files
-from reconciler.errors import Blocked, ExitCode, NoInput, Overdue, Unavailable, XdplbError
+from reconciler.errors import (
+    Blocked,
+    Degraded,
+    ExitCode,
+    NoInput,
+    NoPermission,
+    Overdue,
+    RolledBack,
+    Unavailable,
+    XdplbError,
+)
 from reconciler.lock import find_holder
 from reconciler.status import RUN_ROOT, Attempt, ControllerStatus, read_status
 
@@ -35,7 +45,7 @@ def reload(folder: Path, path: str, *, root: Path = RUN_ROOT) -> Attempt:
         Unavailable: no controller runs.
         ConfigInvalid, Rejected, NoInput, Blocked: the file was not taken.
         Overdue: there was no verdict in three minutes.
-        XdplbError: it could not be applied.
+        XdplbError: it could not be applied; of the class that says why, if the account does.
     """
     before = read_status(folder.name, root)
     pid = _find_controller(folder, before)
@@ -99,4 +109,12 @@ def _check(attempt: Attempt, path: str) -> None:
     if attempt.result == "blocked":
         raise Blocked(attempt.message)
     if attempt.result == "failed":
-        raise XdplbError(attempt.message)
+        raise _name_failure(attempt)
+
+
+def _name_failure(attempt: Attempt) -> XdplbError:
+    """The error of the class that has the controller's exit code, where it is one we know."""
+    known = {
+        each.exit_code.name: each for each in (Unavailable, NoPermission, RolledBack, Degraded)
+    }
+    return known.get(attempt.exit_code, XdplbError)(attempt.message)

@@ -16,12 +16,17 @@ RUN_ROOT = Path("/run/xdplb")
 
 @dataclass(frozen=True)
 class Attempt:
-    """One try to bring the kernel to a file. `at` is in seconds since the epoch."""
+    """One try to bring the kernel to a file. `at` is in seconds since the epoch.
+
+    `exit_code` is the name of what a command that fails so ends with (`UNAVAILABLE`); empty
+    where nothing failed, and in accounts of older controllers.
+    """
 
     result: str
     at: float
     sha256: str
     message: str = ""
+    exit_code: str = ""
 
 
 @dataclass(frozen=True)

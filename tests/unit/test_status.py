@@ -49,6 +49,17 @@ def test_an_account_of_a_newer_controller_is_none(tmp_path: Path) -> None:
     assert read_status("edge", tmp_path) is None
 
 
+def test_an_account_of_an_older_controller_names_no_exit_code(tmp_path: Path) -> None:
+    write_status("edge", ControllerStatus(1, "lb.yaml", GOOD, GOOD), tmp_path)
+    path = tmp_path / "edge/status.json"
+    document = json.loads(path.read_text())
+    del document["last_attempt"]["exit_code"]
+    path.write_text(json.dumps(document))
+    account = read_status("edge", tmp_path)
+    assert account is not None
+    assert account.last_attempt == GOOD
+
+
 def test_a_detached_instance_has_no_account(tmp_path: Path) -> None:
     forget_status("edge", tmp_path)
     write_status("edge", ControllerStatus(1, "lb.yaml", GOOD, GOOD), tmp_path)
