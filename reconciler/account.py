@@ -121,7 +121,9 @@ class Account:
                 record_failure(error, self._generation, config.sha256, time.time(), took_s)
             )
         result = "blocked" if isinstance(error, Blocked) else "failed"
-        self.attempt = self._last_pass = Attempt(result, time.time(), config.sha256, str(error))
+        self.attempt = self._last_pass = Attempt(
+            result, time.time(), config.sha256, str(error), error.exit_code.name
+        )
         self._tell()
 
     def fail_upkeep(self, error: Exception) -> None:
@@ -213,9 +215,9 @@ class Account:
         return f"{running}, {attempt.result.upper()} is a newer file: {attempt.message}"
 
 
-def leave_account(config: Config, outcome: Outcome, took_s: float) -> None:
+def leave_account(state_name: str, config: Config, outcome: Outcome, took_s: float) -> None:
     """Leave word of a pass for `xdplb status`, where nobody stays to tell of it."""
-    Account(config.name, config).leave(outcome, took_s)
+    Account(state_name, config).leave(outcome, took_s)
 
 
 def describe_outcome(outcome: Outcome) -> str:

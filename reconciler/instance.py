@@ -40,6 +40,7 @@ from reconciler.overrides import Overrides, apply_overrides
 from reconciler.plan import Operation, Plan, Put, Store, diff
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
+from reconciler.status import name_state
 from reconciler.tables import BackendRow, Endpoint, Tables, make_empty_tables
 
 # Attaching can change what an interface can do; settled after one more look.
@@ -93,8 +94,9 @@ class Instance:
         self.folder = self.root / name
         self.dataplane = KernelDataplane(self.folder)
         self.rings = Rings()
-        self.overrides = OverrideFollower(OverrideStore(name))
-        self.health = HealthFollower(HealthStore(name).read_fresh)
+        self.state_name = name_state(name, self.root)
+        self.overrides = OverrideFollower(OverrideStore(self.state_name))
+        self.health = HealthFollower(HealthStore(self.state_name).read_fresh)
         # Whether an interface may be gone where the program was: the controller goes on
         # with the others. Who makes a single pass is told.
         self.bears_absence = False

@@ -90,7 +90,7 @@ class Loop:
         self.reader = FileReader(path, first)
         self.allows_large_change = allow_large_change
         self.notifier = notifier or Notifier({})
-        self.account = Account(instance.name, first.config, self.notifier)
+        self.account = Account(instance.state_name, first.config, self.notifier)
         self.config: Config = first.config  # the last good one
         self._wanted: Config = first.config  # the last valid one
         self._overrides: Overrides = ()  # those that the last good pass put on
@@ -103,7 +103,7 @@ class Loop:
         self.recorder = Recorder()
         self._metrics: MetricsService | None = None
         self._checker: Checker | None = None
-        self._health_store = HealthStore(instance.name)
+        self._health_store = HealthStore(instance.state_name)
         self._followed: tuple[Config, Overrides] | None = None  # by the checker
         self._retry_s = 0.0
         self._next_pass = 0.0

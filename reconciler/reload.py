@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import ClassVar
 
 from reconciler.config_file import load, read_files
-from reconciler.errors import Blocked, ExitCode, NoInput, Overdue, Unavailable, XdplbError
+from reconciler.errors import (
+    Blocked,
+    Degraded,
+    ExitCode,
+    NoInput,
+    NoPermission,
+    Overdue,
+    RolledBack,
+    Unavailable,
+    XdplbError,
+)
 from reconciler.lock import find_holder
-from reconciler.status import RUN_ROOT, Attempt, ControllerStatus, read_status
+from reconciler.status import RUN_ROOT, Attempt, ControllerStatus, name_state, read_status
 
 _TIMEOUT_S = 180.0
 _POLL_S = 0.05
@@ -23,25 +33,27 @@ class Rejected(XdplbError):
     exit_code: ClassVar[ExitCode] = ExitCode.CONFIG
 
 
-def reload(folder: Path, path: str, *, root: Path = RUN_ROOT) -> Attempt:
+def reload(folder: Path, path: str, *, root: Path | None = None) -> Attempt:
     """Send SIGHUP to the controller, and return its verdict on the file as it is now.
 
     Args:
         folder: where the instance is pinned; named for it.
         path: the controller's file.
-        root: where controllers leave their accounts.
+        root: where controllers leave their accounts, by instance.
 
     Raises:
         Unavailable: no controller runs.
         ConfigInvalid, Rejected, NoInput, Blocked: the file was not taken.
         Overdue: there was no verdict in three minutes.
-        XdplbError: it could not be applied.
+        XdplbError: it could not be applied; of the class that says why, if the account does.
     """
-    before = read_status(folder.name, root)
+    name = folder.name if root else name_state(folder.name, folder.parent)
+    root = root or RUN_ROOT
+    before = read_status(name, root)
     pid = _find_controller(folder, before)
     os.kill(pid, signal.SIGHUP)
     deadline = time.monotonic() + _TIMEOUT_S
-    while not (attempt := _find_verdict(folder.name, path, before, root)):
+    while not (attempt := _find_verdict(name, path, before, root)):
         if not _is_alive(pid):
             raise XdplbError(f"the controller, pid {pid}, has ended", remedy="see its log")
         if time.monotonic() > deadline:
@@ -99,4 +111,12 @@ def _check(attempt: Attempt, path: str) -> None:
     if attempt.result == "blocked":
         raise Blocked(attempt.message)
     if attempt.result == "failed":
-        raise XdplbError(attempt.message)
+        raise _name_failure(attempt)
+
+
+def _name_failure(attempt: Attempt) -> XdplbError:
+    """The error of the class that has the controller's exit code, where it is one we know."""
+    known = {
+        each.exit_code.name: each for each in (Unavailable, NoPermission, RolledBack, Degraded)
+    }
+    return known.get(attempt.exit_code, XdplbError)(attempt.message)

@@ -3,25 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from reconciler.conditions import Condition, Conditions
+from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.replace import replace_text
 
 RUN_ROOT = Path("/run/xdplb")
 
 
+def name_state(name: str, pin_root: Path) -> str:
+    """Return the folder's name, under `RUN_ROOT` and its like, of what is kept of an instance.
+
+    One that is pinned elsewhere than usual is another instance, whatever its name, and has
+    a folder of its own: `default@5f1c09ab`. No name has an `@` in it.
+    """
+    place = os.path.realpath(pin_root)
+    if place == str(DEFAULT_PIN_ROOT):
+        return name
+    return f"{name}@{hashlib.blake2b(os.fsencode(place), digest_size=4).hexdigest()}"
+
+
 @dataclass(frozen=True)
 class Attempt:
-    """One try to bring the kernel to a file. `at` is in seconds since the epoch."""
+    """One try to bring the kernel to a file. `at` is in seconds since the epoch.
+
+    `exit_code` is the name of what a command that fails so ends with (`UNAVAILABLE`); empty
+    where nothing failed, and in accounts of older controllers.
+    """
 
     result: str
     at: float
     sha256: str
     message: str = ""
+    exit_code: str = ""
 
 
 @dataclass(frozen=True)

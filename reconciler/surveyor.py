@@ -21,7 +21,7 @@ from reconciler.history import History
 from reconciler.lock import find_holder
 from reconciler.override_store import OverrideStore
 from reconciler.overrides import Overrides
-from reconciler.status import RUN_ROOT, read_status
+from reconciler.status import RUN_ROOT, name_state, read_status
 from reconciler.survey import (
     Controller,
     Fill,
@@ -47,7 +47,7 @@ class Surveyor:
     Args:
         name: the instance.
         root: where instances are pinned.
-        state_root: where controllers leave their accounts.
+        state_root: where controllers leave their accounts, by instance.
         find_health: says what checks have found; by itself, what a controller that runs
             has written down.
     """
@@ -63,6 +63,7 @@ class Surveyor:
         self.name = name
         self.folder = (root or DEFAULT_PIN_ROOT) / name
         self._state_root = state_root or RUN_ROOT
+        self._state_name = name if state_root else name_state(name, self.folder.parent)
         self._find_health = find_health or self._read_health
         self._dataplane: KernelDataplane | None = None
         self._pinned = (0, 0)  # what the descriptors are of
@@ -141,18 +142,18 @@ class Surveyor:
         )
 
     def _find_controller(self) -> Controller:
-        account = read_status(self.name, self._state_root)
+        account = read_status(self._state_name, self._state_root)
         conditions = account.conditions if account else ()
         return Controller(find_holder(self.folder), account, conditions)
 
     def _read_health(self) -> Health:
-        stored = HealthStore(self.name, self._state_root).read()
+        stored = HealthStore(self._state_name, self._state_root).read()
         return Health(stored.standings) if stored.is_fresh(time.time()) else Health()
 
     def _read_overrides(self) -> tuple[Overrides, str | None]:
         """Those that are kept; or the problem."""
         try:
-            return OverrideStore(self.name, self._state_root).read(), None
+            return OverrideStore(self._state_name, self._state_root).read(), None
         except XdplbError as error:
             return (), str(error)
 

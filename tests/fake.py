@@ -70,7 +70,7 @@ class FakeInstance(Instance):
     """`Instance` as it is, on a fake data plane and a machine that has what is asked for."""
 
     def __init__(self, dataplane: FakeDataplane, name: str = "default") -> None:
-        self.name = name
+        self.name = self.state_name = name
         self.root = self.folder = Path("/nowhere")
         self.dataplane = dataplane  # type: ignore[assignment]
         self.rings = Rings()

@@ -42,8 +42,8 @@ def detach(
     with instance.held(timeout_s=lock_timeout):
         interfaces = sorted(instance.dataplane.read_attachments())
         instance.detach()
-    OverrideStore(instance.name).forget()
-    HealthStore(instance.name).forget()
-    forget_status(instance.name)
+    OverrideStore(instance.state_name).forget()
+    HealthStore(instance.state_name).forget()
+    forget_status(instance.state_name)
     if not quiet:
         say(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")

@@ -136,7 +136,7 @@ class OnePass:
             verify=self.options.verify,
             review=self._review,
         )
-        leave_account(config, outcome, time.monotonic() - begun_s)
+        leave_account(self.instance.state_name, config, outcome, time.monotonic() - begun_s)
         return outcome
 
     def _review(self, proposal: Proposal) -> None:

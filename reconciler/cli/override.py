@@ -107,7 +107,7 @@ def give_override(state: BackendState, flags: dict[str, Any]) -> None:
     name = options.choose_name(flags["name"], flags["config"], flags["pin_dir"])
     instance = Instance(name, flags["pin_dir"])
     require_instance(instance)
-    store = OverrideStore(name)
+    store = OverrideStore(instance.state_name)
     known = {*list_staying(instance.dataplane.read()), *(each.name for each in store.read())}
     override = make_override(state, parse_backend(flags["backend"], known), flags)
     is_forced = flags["allow_large_change"]
@@ -234,7 +234,8 @@ class _Giver:
             except XdplbError as error:
                 error.remedy = "; ".join(filter(None, (error.remedy, "the override is kept")))
                 raise
-            leave_account(self.loaded.config, outcome, time.monotonic() - begun_s)
+            took_s = time.monotonic() - begun_s
+            leave_account(self.instance.state_name, self.loaded.config, outcome, took_s)
             return True
 
     def _edit_applied(self, overrides: Overrides) -> Overrides:

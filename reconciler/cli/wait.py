@@ -116,7 +116,7 @@ def parse_condition(what: str, instance: Instance, path: str, silence_s: float) 
         return Synced(instance, path)
     if kind not in ("drained", "ready"):
         raise click.BadParameter(f"{what} is no condition; write {_SHAPES}", param_hint="--for")
-    kept = OverrideStore(instance.name).read()
+    kept = OverrideStore(instance.state_name).read()
     known = {*find_ids(instance.dataplane.read()), *(each.name for each in kept)}
     backend = parse_backend(text, known)
     if kind == "ready":

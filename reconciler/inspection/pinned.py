@@ -28,13 +28,13 @@ def look_at_instance(name: str, root: Path, config: Config | None) -> InstanceSt
     """
     instance = Instance(name, root)
     if not instance.exists():
-        return InstanceState(name, last_reload=_read_reload(name))
+        return InstanceState(name, last_reload=_read_reload(instance.state_name))
     changes, trouble = _plan(instance, config) if config else (0, None)
     return InstanceState(
         name,
         exists=True,
         pid=find_holder(instance.folder) or 0,
-        last_reload=_read_reload(name),
+        last_reload=_read_reload(instance.state_name),
         changes=changes,
         trouble=trouble,
         packets={} if trouble else _count_packets(instance.dataplane),

@@ -735,3 +735,13 @@ def test_without_heal_an_edit_is_still_applied(lab, xdplb):
     controller = xdplb.start(THREE + head)
     controller.save(FOUR + head)
     assert "10.0.0.14" in find_live_backends(await_file(xdplb.dataplane(), FOUR + head))
+
+
+def test_a_reload_ends_as_the_pass_did(xdplb):
+    xdplb.start(THREE)
+    xdplb.config.write_text(THREE.replace("eth1]", "eth3]"), encoding="utf-8")
+    done = xdplb.run("run", "--reload", "-c", xdplb.config)
+    assert done.returncode == 69, done.stderr
+    assert "there is no interface eth3" in done.stderr
+    xdplb.config.write_text(FOUR, encoding="utf-8")
+    assert xdplb.run("run", "--reload", "-c", xdplb.config).returncode == 0

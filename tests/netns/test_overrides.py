@@ -209,3 +209,17 @@ def test_overrides_that_can_not_be_read(lab, xdplb):
     assert "unknown: /run/xdplb/default/overrides.json" in xdplb.run("status").stdout
     path.write_text(good, encoding="utf-8")
     assert xdplb.plan()["in_sync"]
+
+
+def test_another_place_of_pins_is_another_instance(xdplb):
+    """Of the same name: what is kept of the one is not the other's."""
+    xdplb.apply(TEXT)
+    backend = next(iter(xdplb.tables().backend_info.values())).name
+    given = xdplb.run("drain", backend, "-c", xdplb.config, "--allow-large-change")
+    assert given.returncode == 0, given.stderr
+    (override,) = xdplb.plan()["overrides"]
+    elsewhere = ["-c", xdplb.config, "--pin-dir", xdplb.folder / "pins"]
+    planned = xdplb.run("plan", "--json", *elsewhere)
+    assert (planned.returncode, json.loads(planned.stdout)["overrides"]) == (0, [])
+    assert xdplb.run("detach", *elsewhere).returncode == 69
+    assert xdplb.plan()["overrides"] == [override]

@@ -45,7 +45,7 @@ WATCHFUL = "reconcile: {heal: false}\n"
 class FakeInstance:
     """An instance whose kernel is `step`; `errors` befall the next passes, None is none."""
 
-    name = "default"
+    name = state_name = "default"
 
     def __init__(self, store: OverrideStore, clock: Clock) -> None:
         self.overrides, self.clock = OverrideFollower(store), clock

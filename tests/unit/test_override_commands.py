@@ -55,7 +55,7 @@ class FakeInstance:
     root = Path("/sys/fs/bpf/xdplb")
 
     def __init__(self) -> None:
-        self.name = "default"
+        self.name = self.state_name = "default"
         self.dataplane = self
         self.store = OverrideStore("default")
         self.tables: Tables = make_empty_tables(2_048)
@@ -68,7 +68,7 @@ class FakeInstance:
         self.apply()
 
     def __call__(self, name: str, _pin_dir: Path | None) -> FakeInstance:
-        self.name = name
+        self.name = self.state_name = name
         return self
 
     def exists(self) -> bool:

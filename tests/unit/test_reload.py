@@ -30,9 +30,16 @@ class Controller:
         self.signals: list[int] = []
         self.is_alive = True
 
-    def tell(self, result: str, text: str | None, message: str = "", at: float = 1.0) -> None:
+    def tell(
+        self,
+        result: str,
+        text: str | None,
+        message: str = "",
+        at: float = 1.0,
+        exit_code: str = "",
+    ) -> None:
         sha256 = hashlib.sha256(text.encode()).hexdigest() if text is not None else ""
-        attempt = Attempt(result, at, sha256, message)
+        attempt = Attempt(result, at, sha256, message, exit_code)
         write_status("edge", ControllerStatus(PID, str(self.path), attempt, None), self.root)
 
     def poll(self, _seconds: float) -> None:
@@ -112,6 +119,27 @@ def test_a_file_that_was_not_taken(
 ) -> None:
     controller.answers = [lambda: controller.tell(result, TEXT, "because")]
     with pytest.raises(error, match="because") as caught:
+        ask(controller)
+    assert caught.value.exit_code is code
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("UNAVAILABLE", ExitCode.UNAVAILABLE),
+        ("ROLLED_BACK", ExitCode.ROLLED_BACK),
+        ("DEGRADED", ExitCode.DEGRADED),
+        ("NOPERM", ExitCode.NOPERM),
+        ("FAILED", ExitCode.FAILED),
+        ("", ExitCode.FAILED),  # an older controller's
+        ("OF_TOMORROW", ExitCode.FAILED),
+    ],
+)
+def test_a_file_that_could_not_be_applied_ends_as_the_pass_did(
+    controller: Controller, name: str, code: ExitCode
+) -> None:
+    controller.answers = [lambda: controller.tell("failed", TEXT, "because", exit_code=name)]
+    with pytest.raises(XdplbError, match="because") as caught:
         ask(controller)
     assert caught.value.exit_code is code
 

@@ -256,8 +256,10 @@ def test_the_document_says_all_of_it() -> None:
         "running": True,
         "pid": 42,
         "config": "lb.yaml",
-        "last_attempt": {"result": "rejected", "at": AT, "sha256": "cd" * 32, "message": "no"},
-        "last_good": {"result": "applied", "at": AT - 5, "sha256": "ab" * 32, "message": ""},
+        "last_attempt": {"result": "rejected", "at": AT, "sha256": "cd" * 32, "message": "no"}
+        | {"exit_code": ""},
+        "last_good": {"result": "applied", "at": AT - 5, "sha256": "ab" * 32, "message": ""}
+        | {"exit_code": ""},
     }
     (condition,) = document["conditions"]
     assert condition == {
