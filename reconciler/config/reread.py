@@ -25,7 +25,7 @@ from reconciler.model import Config, Service
 
 _SERVICES = re.compile(r"^services: *(?:#.*)?\n", re.MULTILINE)
 _FIRST = re.compile(r"(?:[ ]*(?:#.*)?\n)*(?P<indent>[ ]*)- ")
-_BEGINNINGS = re.compile(r"[^\s,:\[\]{}\"']+|[,\[\]{}\"']|:[ \t]*(?:#.*)?$", re.MULTILINE)
+_BEGINNINGS = re.compile(r"[^\s,:\[\]{}\"']+|[,\[\]{}\"']|:(?=\s|$)")
 # What YAML takes for the end of a line, besides the one that is looked for.
 _OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
@@ -136,7 +136,7 @@ class Rereader:
 def count_most_values(text: str) -> int:
     """Return how many values a part of a file holds at most, keys among them.
 
-    Each begins with a word, a bracket, a quote, or the end of its key's line.
+    Each begins with a word, a bracket or a quote, or is a pair or nothing behind a colon.
     """
     return sum(1 for _ in _BEGINNINGS.finditer(text))
 
