@@ -25,7 +25,7 @@ from reconciler.model import Config, Service
 
 _SERVICES = re.compile(r"^services: *(?:#.*)?\n", re.MULTILINE)
 _FIRST = re.compile(r"(?:[ ]*(?:#.*)?\n)*(?P<indent>[ ]*)- ")
-_BEGINNINGS = re.compile(r"[^\s,:\[\]{}\"']+|[,\[\]{}\"']|:(?=\s|$)")
+_BEGINNINGS = re.compile(r"[^\s,:\[\]{}\"']+|[,\[\]{}\"']")
 # What YAML takes for the end of a line, besides the one that is looked for.
 _OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
@@ -136,9 +136,10 @@ class Rereader:
 def count_most_values(text: str) -> int:
     """Return how many values a part of a file holds at most, keys among them.
 
-    Each begins with a word, a bracket or a quote, or is a pair or nothing behind a colon.
+    Each word, bracket, comma or quote brings three at most: a lone `?` is a mapping, a key
+    and a value, and so is a lone pair in brackets.
     """
-    return sum(1 for _ in _BEGINNINGS.finditer(text))
+    return 3 * sum(1 for _ in _BEGINNINGS.finditer(text))
 
 
 def cut_services(text: str) -> Cut | None:
