@@ -180,7 +180,7 @@ class Loop:
 
     def _start_health(self, checker: Checker) -> None:
         """Check the backends; until a check says otherwise they are as they were last."""
-        self.instance.health.read = checker.read
+        self.instance.health.read, self.instance.health.speaks = checker.read, True
         checker.follow(self.config, self._health_store.read().standings)
 
     def _start(self) -> None:

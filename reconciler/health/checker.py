@@ -23,10 +23,9 @@ from reconciler.health.standing import (
     resume,
 )
 from reconciler.health.vip import VipAsker
+from reconciler.log import log_event
 from reconciler.model import Config
 from reconciler.overrides import BackendName, list_backends
-
-log = logging.getLogger("xdplb")
 
 # Sockets that are open at once. Checks that wait for silent backends fill them: each such
 # backend needs one for `timeout` of every `interval`, the usual half of the time.
@@ -191,11 +190,12 @@ class Checker:
         now_s = self._loop.time()
         if now_s - self._complained_s >= _COMPLAIN_EVERY_S:
             self._complained_s = now_s
-            log.warning(
-                "check=impossible backend=%s/%s count=%d reason=%s",
-                *name,
-                self._impossible,
-                f'"{reason}"',
+            log_event(
+                logging.WARNING,
+                check="impossible",
+                backend="/".join(name),
+                count=self._impossible,
+                reason=reason,
             )
 
 

@@ -18,18 +18,21 @@ class HealthFollower:
     Attributes:
         read: returns what is known now; it may be set anew.
         taken: what the last pass went by.
+        speaks: whether changes are logged, as the running controller wants it.
     """
 
     def __init__(self, read: Callable[[], Mapping[BackendName, Standing]]) -> None:
         self.read = read
         self.taken: Judgement = NO_JUDGEMENT
+        self.speaks = False
         self._config: Config | None = None
 
     def take(self, config: Config, now: float) -> Judgement:
         """Return what the backends' health asks for, for a pass with this configuration."""
         standings = self.read()
         judgement = judge_services(config, standings, now)
-        self._tell(judgement, standings)
+        if self.speaks:
+            self._tell(judgement, standings)
         self.taken, self._config = judgement, config
         return judgement
 

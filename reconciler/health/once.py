@@ -14,10 +14,9 @@ from reconciler.health.checks import Check, list_checks
 from reconciler.health.failure import CheckImpossible
 from reconciler.health.standing import Standing, judge_once
 from reconciler.health.vip import VipAsker
+from reconciler.log import log_event
 from reconciler.model import Config
 from reconciler.overrides import BackendName
-
-log = logging.getLogger("xdplb")
 
 
 def probe_once(
@@ -56,6 +55,6 @@ async def _probe_one(
     try:
         result = await find_result(ask, check.health.timeout_s)
     except CheckImpossible as error:
-        log.warning('check=impossible backend=%s/%s reason="%s"', *name, error)
+        log_event(logging.WARNING, check="impossible", backend="/".join(name), reason=str(error))
         return None
     return replace(judge_once(result, clock()), server=check.server)

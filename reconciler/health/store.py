@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from reconciler.health.standing import Standing
+from reconciler.log import log_event
 from reconciler.overrides import BackendName
+from reconciler.replace import replace_text
 from reconciler.status import RUN_ROOT
-
-log = logging.getLogger("xdplb")
 
 FORMAT_VERSION = "1.0"
 _MAJOR = "1."
@@ -63,7 +62,7 @@ class HealthStore:
         except FileNotFoundError:
             return Remembered()
         except (OSError, ValueError) as error:
-            log.warning("health=unreadable path=%s reason=%s", self.path, json.dumps(str(error)))
+            log_event(logging.WARNING, health="unreadable", path=str(self.path), reason=str(error))
             return Remembered()
 
     def read_fresh(self) -> Mapping[BackendName, Standing]:
@@ -83,18 +82,10 @@ class HealthStore:
             return
         self._written, self._written_at = told, now
         try:
-            self._write(format_health(standings, now))
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(self.path, format_health(standings, now))
         except OSError as error:
-            log.warning(
-                "health=unwritable path=%s reason=%s", self.path, json.dumps(error.strerror)
-            )
-
-    def _write(self, text: str) -> None:
-        """In one step: readers see the old or the new ones."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = self.path.with_name(f"{self.path.name}.{os.getpid()}")
-        new.write_text(text, encoding="utf-8")
-        new.replace(self.path)
+            log_event(logging.WARNING, health="unwritable", path=str(self.path), reason=str(error))
 
     def forget(self) -> None:
         """Remove them with the instance that is no more."""

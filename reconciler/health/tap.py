@@ -16,8 +16,7 @@ import struct
 from collections.abc import Iterator, Sequence
 
 from reconciler.health.packet import Call, Reply, read_reply
-
-log = logging.getLogger("xdplb")
+from reconciler.log import log_event
 
 # The source ports of such checks, above those that Linux gives out by itself
 # (net.ipv4.ip_local_port_range).
@@ -102,7 +101,7 @@ class Tap:
                 return
             except OSError as error:
                 # The interface that it was bound to has gone, or so; there are others.
-                log.warning('check=deaf reason="%s"', error.strerror)
+                log_event(logging.WARNING, check="deaf", reason=error.strerror)
                 return
             if reply := read_reply(packet):
                 self._give(reply)

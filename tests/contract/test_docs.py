@@ -177,6 +177,7 @@ class Balancer:
 @pytest.mark.parametrize("document", find_documents(lab=True), ids=lambda path: path.name)
 def test_commands_do_what_is_shown_in_a_laboratory(document):
     with Lab(Topology(arms=1, backends=4)) as lab:
+        lab.serve()
         balancer = Balancer(lab)
         for block in read_blocks(document):
             how = block.said("run") or ""
