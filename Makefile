@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 OBJECT := bpf/xdplb.bpf.o
 
-.PHONY: build demo test soak bench check format wheel setup clean
+.PHONY: build demo test soak bench bench-control check format wheel setup clean
 
 build: $(VENV)/.installed $(OBJECT)
 
@@ -39,6 +39,10 @@ soak: setup build
 bench: setup build
 	@bench/install-packages
 	$(BIN)/python -m bench $(BENCH)
+
+# What the controller's work costs, from one service to a thousand; some ten minutes.
+bench-control: setup build
+	$(BIN)/python -m bench.control
 
 # Everything that needs no root.
 check: build

@@ -1,6 +1,6 @@
 """Keeps the controller's memory to what it works with: it runs beside what it balances to.
 
-Nothing depends on either of these but a figure. A C library without `mallopt`, or a
+Nothing depends on any of this but a figure. A C library without these calls, or a
 process without the compiler, is left as it is.
 """
 
@@ -38,3 +38,10 @@ def release_compiler() -> None:
     for match in _COMPILER.finditer(Path("/proc/self/maps").read_text(encoding="utf-8")):
         start, end = (int(address, 16) for address in match.groups())
         libc.madvise(ct.c_void_p(start), ct.c_size_t(end - start), _MADV_DONTNEED)
+
+
+def return_freed() -> None:
+    """Give back what a large piece of work has left free between what is kept (malloc_trim(3))."""
+    malloc_trim = getattr(ct.CDLL(None), "malloc_trim", None)
+    if malloc_trim:
+        malloc_trim(0)

@@ -20,6 +20,7 @@ from types import FrameType
 from reconciler.account import Account, describe_outcome
 from reconciler.config_file import FileReader, Files, Loaded, parse_files
 from reconciler.errors import NoInput, XdplbError
+from reconciler.footprint import return_freed
 from reconciler.health.checker import Checker
 from reconciler.health.store import HealthStore
 from reconciler.instance import Instance, Outcome
@@ -190,6 +191,7 @@ class Loop:
         self._finish(self.config, outcome, time.monotonic() - begun_s)
         self.instance.bears_absence = True
         self.notifier.say_ready()
+        return_freed()  # the first pass makes everything, later ones what has changed
 
     def _turn(self, watch: FileWatch) -> None:
         now = time.monotonic()
