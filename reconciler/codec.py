@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
@@ -150,8 +150,8 @@ def _split_filter(bits: int) -> list[int]:
     return [bits >> 64 * number & 2**64 - 1 for number in range(abi.VIP_FILTER_WORDS)]
 
 
-def _join_filter(words: list[int]) -> int:
-    return sum(word << 64 * number for number, word in enumerate(words))
+def _join_filter(words: Iterable[int]) -> int:
+    return sum(int(word) << 64 * number for number, word in enumerate(words))
 
 
 def _settings_fields(row: Settings) -> tuple[Any, ...]:
