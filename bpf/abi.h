@@ -20,6 +20,7 @@
 #define XDPLB_NAME_SIZE		 64
 #define XDPLB_GROUP_PLACES	 8
 #define XDPLB_CLIENT_NEXTHOPS	 4096
+#define XDPLB_VIP_FILTER_WORDS	 32
 #define XDPLB_CLIENT_SETS	 16384
 #define XDPLB_SET_PLACES	 6
 #define XDPLB_WAYS		 1024
@@ -198,9 +199,9 @@ struct settings {
 	/* 64, less the bits that number a group of the directory. */
 	__u32 directory_shift;
 	__u32 has_replies; /* 1: there are nat backends */
-	/* Bit n is set if the last 6 bits of some VIP are n: what can't be a VIP costs no
-	 * lookup to find out. */
-	__u64 vip_filter;
+	/* Bit n is set if the last 11 bits of some VIP are n: what can't be a VIP costs no
+	 * lookup to find out. Fewer bits let through too many where VIPs are many. */
+	__u64 vip_filter[XDPLB_VIP_FILTER_WORDS];
 };
 
 /* Value of `meta`, one entry, written last: says what was applied. */

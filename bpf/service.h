@@ -28,9 +28,10 @@ static __always_inline bool is_vip_of(const struct packet *p, __u8 protocol)
 static __always_inline bool is_from_vip(const struct packet *p)
 {
 	struct endpoint any_port = {p->source.address, 0, p->destination.protocol, 0};
-	__u32 bit = bpf_ntohl(p->source.address.words[3]) & 63;
+	__u32 last = bpf_ntohl(p->source.address.words[3]);
+	__u64 word = p->settings->vip_filter[last / 64 % XDPLB_VIP_FILTER_WORDS];
 
-	if (!(p->settings->vip_filter >> bit & 1) || is_loopback(&p->source.address))
+	if (!(word >> last % 64 & 1) || is_loopback(&p->source.address))
 		return false;
 	return is_vip(&any_port);
 }

@@ -13,6 +13,8 @@ import numpy as np
 
 ABI_VERSION = 3
 NAME_SIZE = 64
+VIP_FILTER_WORDS = 32
+VIP_FILTER_BITS = 64 * VIP_FILTER_WORDS
 
 # Network byte order is spelled out; everything else is the host's.
 _ADDRESS = "V16"
@@ -96,7 +98,7 @@ SETTINGS = np.dtype(
         ("passes_echo", "u4"),
         ("directory_shift", "u4"),
         ("has_replies", "u4"),
-        ("vip_filter", "u8"),
+        ("vip_filter", "u8", (VIP_FILTER_WORDS,)),
     ],
     align=True,
 )

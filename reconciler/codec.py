@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
@@ -146,6 +146,14 @@ def _encode_optional(address: IPAddress | None) -> bytes:
     return encode_address(address) if address else bytes(16)
 
 
+def _split_filter(bits: int) -> list[int]:
+    return [bits >> 64 * number & 2**64 - 1 for number in range(abi.VIP_FILTER_WORDS)]
+
+
+def _join_filter(words: Iterable[int]) -> int:
+    return sum(int(word) << 64 * number for number, word in enumerate(words))
+
+
 def _settings_fields(row: Settings) -> tuple[Any, ...]:
     sources: list[IPv4Network | IPv6Network | None] = [
         row.tunnel.source_ipv4,
@@ -162,7 +170,7 @@ def _settings_fields(row: Settings) -> tuple[Any, ...]:
         not row.answers_echo,
         64 - (row.directory_groups.bit_length() - 1),
         row.has_replies,
-        row.vip_filter,
+        _split_filter(row.vip_filter),
     )
 
 
@@ -189,7 +197,13 @@ def _settings(fields: tuple[Any, ...]) -> Settings:
         bool(gue_checksum),
     )
     return Settings(
-        ticks, seed, tunnel, not passes_echo, vips, 1 << (64 - shift), bool(has_replies)
+        ticks,
+        seed,
+        tunnel,
+        not passes_echo,
+        _join_filter(vips),
+        1 << (64 - shift),
+        bool(has_replies),
     )
 
 

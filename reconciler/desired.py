@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reconciler import maglev
+from reconciler import abi, maglev
 from reconciler.allocation import assign_ids, find_extent
 from reconciler.directory import count_entries, count_groups
 from reconciler.environment import Environment
@@ -512,7 +512,7 @@ class _Compiler:
         config = self.config
         vip_filter = 0
         for endpoint in self.draft.services:
-            vip_filter |= 1 << (int(endpoint.address) & 63)
+            vip_filter |= 1 << (int(endpoint.address) % abi.VIP_FILTER_BITS)
         return Settings(
             ticks,
             config.hash_seed,

@@ -121,7 +121,7 @@ class BackendInfo(NamedTuple):
 class Settings(NamedTuple):
     """What every packet's journey depends on.
 
-    `vip_filter` has bit n set if the last 6 bits of some VIP are n; `directory_groups`,
+    `vip_filter` has bit n set if the last 11 bits of some VIP are n; `directory_groups`,
     a power of two, is how many groups find them.
     """
 
