@@ -104,12 +104,13 @@ class Directory:
         """Return the rows of `services` or of `nat_replies`."""
         _, part = _PARTS[table]
         numbers = self._groups["rows"][self._groups["tags"] != 0]
-        numbers = np.sort(numbers[(self._rows["parts"][numbers] & part) != 0])
+        numbers = numbers[(self._rows["parts"][numbers] & part) != 0]
         cells = np.zeros((len(self._rows), abi.ENTRY.itemsize), np.uint8)
         cells[numbers] = self._rows[numbers].view(np.uint8).reshape(-1, abi.ENTRY.itemsize)
         rows = self._read[table].read(cells)
         if rows is not self._read_before[table][0]:
-            self._read_before[table] = rows, dict(rows.values())
+            # In the order of the groups: which row an endpoint has says nothing of it.
+            self._read_before[table] = rows, dict(rows[number] for number in numbers.tolist())
         return self._read_before[table][1]
 
     def put(self, table: str, key: Endpoint, row: Any) -> None:

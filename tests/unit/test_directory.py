@@ -118,3 +118,24 @@ def test_default_limits_are_full_before_a_group_is() -> None:
     )
     crowd = np.bincount([hash_endpoint(endpoint) >> shift for endpoint in endpoints])
     assert crowd.max() <= abi.GROUP_PLACES
+
+
+def test_endpoints_are_read_in_an_order_that_their_rows_have_no_part_in() -> None:
+    one, other = make_directory(groups=1024), make_directory(groups=1024)
+    for directory, keys in ((one, ENDPOINTS), (other, ENDPOINTS[::-1])):
+        for key in keys:
+            directory.put("services", key, make_service(1))
+    for key in ENDPOINTS[::3]:  # which takes another row
+        other.put("services", key, make_service(2))
+    assert list(one.read("services")) == list(other.read("services"))
+
+
+def test_what_has_not_changed_is_read_as_the_same_object() -> None:
+    directory = make_directory()
+    directory.put("services", ENDPOINTS[0], make_service(1))
+    first = directory.read("services")
+    directory.put("nat_replies", ENDPOINTS[1], REPLY)
+    assert directory.read("services") is first
+    directory.put("services", ENDPOINTS[2], make_service(2))
+    assert directory.read("services") == {**first, ENDPOINTS[2]: make_service(2)}
+    assert list(first) == [ENDPOINTS[0]]
