@@ -60,7 +60,9 @@ def test_an_apply_changes_what_it_says_and_breaks_no_connection(lab, xdplb):
             assert words in done.stdout
             assert [fetch_again(each).backend for each in connections] == homes
     assert xdplb.run("plan", "--detailed-exitcode", "-c", xdplb.config).returncode == 0
-    assert xdplb.run("status", "--json").stdout.count('"applied"') == 2
+    controller = json.loads(xdplb.run("status", "--json").stdout)["controller"]
+    results = [controller[each]["result"] for each in ("last_attempt", "last_good")]
+    assert results == ["applied", "applied"]
 
 
 def test_what_a_plan_says_will_break_is_said_before(xdplb):

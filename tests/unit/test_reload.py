@@ -160,7 +160,7 @@ def test_a_missing_file(controller: Controller) -> None:
         ask(controller)
 
 
-@pytest.mark.parametrize("holder", [None, os.getpid()])
+@pytest.mark.parametrize("holder", [None, os.getpid()], ids=["nobody", "a pass"])
 def test_who_is_no_controller_gets_no_signal(controller: Controller, holder: int | None) -> None:
     """Nobody, or one who makes a single pass: SIGHUP would kill it."""
     controller.holder = holder
