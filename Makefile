@@ -27,8 +27,10 @@ setup:
 demo: setup build
 	$(BIN)/xdplb demo
 
+# Those that need no root share the CPUs; the others have the machine for themselves.
 test: setup build
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto -m "not root"
+	$(BIN)/pytest -m root
 
 # Ten thousand connections through every kind of edit; some five minutes.
 soak: setup build
@@ -50,7 +52,7 @@ check: build
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h bench/programs/*.c bench/programs/*.h
-	$(BIN)/pytest -m "not root" tests/unit tests/property tests/contract
+	$(BIN)/pytest -n auto -m "not root" tests/unit tests/property tests/contract
 
 format:
 	$(BIN)/ruff check --fix .
