@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BPF_SOURCES := $(wildcard bpf/*.c bpf/*.h)
 OBJECT := bpf/xdplb.bpf.o
 
-.PHONY: build demo test soak bench bench-control check format wheel setup clean
+.PHONY: lint build demo test soak bench bench-control check format wheel setup clean
 
 build: $(VENV)/.installed $(OBJECT)
 
@@ -46,12 +46,14 @@ bench: setup build
 bench-control: setup build
 	$(BIN)/python -m bench.control
 
-# Everything that needs no root.
-check: build
+lint: build
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h bench/programs/*.c bench/programs/*.h
+
+# Everything that needs no root.
+check: lint
 	$(BIN)/pytest -n auto -m "not root" tests/unit tests/property tests/contract
 
 format:
