@@ -7,7 +7,6 @@ packet by each mode, instructions, calls and lookups. Each has a ceiling. Raise 
 
 from __future__ import annotations
 
-import ctypes as ct
 import importlib.util
 import os
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.objects import describe_program
 from reconciler.model import Protocol
 
 from . import network, services
@@ -57,21 +57,6 @@ HELPERS = {LOOKUP, JIFFIES, REDIRECT, ADJUST_HEAD}
 MOST_CALLS = 1
 
 
-class ProgInfo(ct.Structure):
-    """struct bpf_prog_info (include/uapi/linux/bpf.h), as far as it is read here."""
-
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("id", ct.c_uint32),
-        ("tag", ct.c_uint8 * 8),
-        ("jited_prog_len", ct.c_uint32),
-        ("xlated_prog_len", ct.c_uint32),
-        ("unread", ct.c_uint8 * 192),
-        ("verified_insns", ct.c_uint32),
-        ("attach_btf_obj_id", ct.c_uint32),
-    )
-
-
 def list_compilers():
     """The default clang, and every other that is installed under its version."""
     versioned = sorted(Path("/usr/bin").glob("clang-[0-9]*"), key=lambda path: path.name)
@@ -93,19 +78,11 @@ def elf(request, tmp_path_factory):
     return load_compiler()(request.param, folder / "xdplb.bpf.o").read_bytes()
 
 
-def describe(libbpf, fd):
-    info = ProgInfo()
-    size = ct.c_uint32(ct.sizeof(info))
-    result = libbpf.library.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
-    libbpf.check(result, "cannot ask about the program")
-    return info
-
-
 def test_verified_and_translated_instructions(balancer, capsys, elf):
     start_s = time.perf_counter()
     with linked_program(balancer, elf) as program:
         load_s = time.perf_counter() - start_s
-        info = describe(balancer.libbpf, program.fd)
+        info = describe_program(balancer.libbpf, program.fd)
     with capsys.disabled():
         print(
             f"\n{info.verified_insns} instructions verified,"
