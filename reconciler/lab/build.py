@@ -14,7 +14,8 @@ from reconciler.lab.namespaces import run_tool
 from reconciler.lab.topology import SWITCH, Port, Topology
 
 # The balancer's own mounts: pins and state live as long as the laboratory, and never on the
-# machine. A directory that the machine lacks is made in an overlay instead of on its disk.
+# machine. A directory that the machine lacks is made in an overlay instead of on its disk; an
+# overlay hides what is mounted below it, and the names of network namespaces are still needed.
 _MOUNTS = """
 set -e
 mount -t sysfs sysfs /sys
@@ -22,10 +23,12 @@ mount -t bpf bpf /sys/fs/bpf
 own() {
     if [ ! -d "$1/xdplb" ]; then
         mount -t tmpfs tmpfs "$SCRATCH"
-        mkdir "$SCRATCH/upper" "$SCRATCH/work"
+        mkdir "$SCRATCH/upper" "$SCRATCH/work" "$SCRATCH/below"
+        mount --rbind "$1" "$SCRATCH/below"
         mount -t overlay overlay \
             -o "lowerdir=$1,upperdir=$SCRATCH/upper,workdir=$SCRATCH/work" "$1"
         mkdir "$1/xdplb"
+        [ ! -d "$1/netns" ] || mount --rbind "$SCRATCH/below/netns" "$1/netns"
         umount -l "$SCRATCH"
     fi
     mount -t tmpfs tmpfs "$1/xdplb"

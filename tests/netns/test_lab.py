@@ -108,6 +108,13 @@ def test_the_balancer_has_mounts_of_its_own(lab):
     lab.balancer.run(["test", "-e", "/run/xdplb/a"])
 
 
+def test_the_balancer_sees_the_names_of_network_namespaces(lab):
+    switch = lab.host("switch").namespace
+    look = ["nsenter", f"--net=/run/netns/{switch}", "ls", "/sys/class/net"]
+    assert lab.balancer.run(look).returncode == 0
+    assert switch in lab.balancer.run(["ip", "netns", "list-id"]).stdout
+
+
 def test_only_the_entering_thread_is_inside(lab):
     home = os.readlink("/proc/thread-self/ns/net")
     seen = []
