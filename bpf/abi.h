@@ -15,7 +15,7 @@
 
 /* Raised whenever a struct below changes its meaning; pinned maps of another
  * version are refused, never misread. */
-#define XDPLB_ABI_VERSION 3
+#define XDPLB_ABI_VERSION 4
 
 #define XDPLB_NAME_SIZE		 64
 #define XDPLB_GROUP_PLACES	 8
@@ -134,7 +134,7 @@ struct entry {
 /* Value of `directory`: the entries whose endpoints hash to here, as their numbers in
  * `endpoints`, each with a byte of its hash that is never 0; 0 is an empty place. */
 struct group {
-	__u8 tags[XDPLB_GROUP_PLACES];
+	__u8 tags[XDPLB_GROUP_PLACES] __attribute__((aligned(8))); /* read as one word */
 	__u32 rows[XDPLB_GROUP_PLACES];
 };
 
@@ -196,7 +196,7 @@ struct settings {
 	__be16 gue_port;
 	__u16 gue_checksum; /* 0: the outer UDP checksum stays zero (RFC 6935) */
 	__u32 passes_echo;  /* 1: echo requests to a VIP are the stack's to answer */
-	/* 64, less the bits that number a group of the directory. */
+	/* 64, less the bits that number a place of the directory. */
 	__u32 directory_shift;
 	__u32 has_replies; /* 1: there are nat backends */
 	/* Bit n is set if the last 11 bits of some VIP are n: what can't be a VIP costs no
@@ -253,13 +253,14 @@ struct nexthop {
 	__u64 expires; /* in ticks, see settings */
 	struct address address;
 	__u32 ifindex;
-	__u32 mtu; /* of the route, bytes from the IP header on */
-	__u8 action;
-	__u8 flags; /* enum interface_flag, of `ifindex` */
-	__u8 destination_mac[6];
+	__u32 mtu;		 /* of the route, bytes from the IP header on */
+	__u8 destination_mac[6]; /* as a frame begins, both at once */
 	__u8 source_mac[6];
-	__u16 is_gateway;	      /* the MAC is a router's, not the address's own */
-	struct address tunnel_source; /* for a tunnel to there */
+	__u8 action;
+	__u8 flags;	    /* enum interface_flag, of `ifindex` */
+	__u8 is_gateway;    /* the MAC is a router's, not the address's own */
+	__u8 tunnel_family; /* 4 or 6, of a tunnel to there; 0: it would have no source */
+	struct address tunnel_source;
 };
 
 /* Value of `client_ways`, per CPU and a cache line: which of `ways` leads to some IPv4

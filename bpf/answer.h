@@ -18,33 +18,63 @@ static __always_inline void count_reply(const struct packet *p, __u32 id)
 	stats->reply_bytes += p->l3_total_size;
 }
 
-/* The VIP in whose name a packet from `backend` to `client` goes; false if the client
- * spoke to the backend directly. */
-static __always_inline bool choose_vip(const struct packet *p, const struct endpoint *client,
-				       const struct endpoint *backend, const struct reply *reply,
-				       bool is_quoted, struct endpoint *vip)
-{
-	struct flow_query query;
+/* In whose name a reply goes; nobody's if the client spoke to the backend directly. */
+struct origin {
+	const struct address *vip;
+	__be16 port;
+};
 
-	vip->address = reply->vip;
-	vip->port = reply->vip_port;
-	if (!(reply->flags & REPLY_SHARED) && !has_direct_flows(reply->backend))
-		return true;
-	ask_about(p, client, backend, &query);
-	query.is_quoted = is_quoted;
-	switch (find_origin(&query)) {
+static __always_inline struct origin say_origin(const struct reply *reply)
+{
+	return (struct origin){&reply->vip, reply->vip_port};
+}
+
+/* Whether it is not always the same. */
+static __always_inline bool is_asked_for(const struct reply *reply)
+{
+	return reply->flags & REPLY_SHARED || has_direct_flows(reply->backend);
+}
+
+static __always_inline struct origin ask_origin(struct flow_query *query, const struct reply *reply)
+{
+	if (!query)
+		return say_origin(reply);
+	switch (find_origin(query)) {
 	case FLOW_DIRECT:
-		if (!is_quoted)
+		if (!query->is_quoted)
 			note_direct_flow(reply->backend);
-		return false;
+		return (struct origin){NULL, 0};
 	case FLOW_VIP:
-		vip->address = query.vip;
-		vip->port = query.vip_port;
-		break;
+		return (struct origin){&query->vip, query->vip_port};
 	case FLOW_BACKEND: /* nobody remembers: the reply's own VIP is the best guess */
 		break;
 	}
-	return true;
+	return say_origin(reply);
+}
+
+/* The same for a packet that an ICMP error quotes. */
+static __always_inline struct origin ask_quoted_origin(const struct packet *p,
+						       const struct endpoint *client,
+						       const struct endpoint *backend,
+						       const struct reply *reply)
+{
+	struct flow_query *query = ask_about(p, client, &backend->address, backend->port);
+
+	if (query)
+		query->is_quoted = true;
+	return ask_origin(query, reply);
+}
+
+static __always_inline struct origin choose_origin(const struct packet *p,
+						   const struct reply *reply)
+{
+	struct endpoint client, backend;
+
+	if (!is_asked_for(reply))
+		return say_origin(reply);
+	client = read_destination(p);
+	backend = read_source(p);
+	return ask_origin(ask_about(p, &client, &backend.address, backend.port), reply);
 }
 
 /* A packet to this machine itself is of its own connection to the backend. Only on lo
@@ -58,11 +88,11 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 {
 	const struct ways ways = list_reply_ways();
 	struct nexthop *nexthop;
-	struct endpoint vip;
 	enum verdict verdict;
 	bool fits = is_fit(p, &verdict);
+	struct origin origin = choose_origin(p, reply);
 
-	if (!choose_vip(p, &p->destination, &p->source, reply, false, &vip))
+	if (!origin.vip)
 		return VERDICT_PASS_DIRECT;
 	nexthop = find_client_nexthop(p);
 	if (!nexthop)
@@ -77,7 +107,7 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 	if (is_unsplittable(p, nexthop))
 		return tell_too_big(p, nexthop->mtu);
 
-	rewrite_source(p, &vip.address, vip.port);
+	rewrite_source(p, origin.vip, origin.port);
 	if (is_leaving(verdict, ways))
 		address_frame(p, nexthop);
 	count_reply(p, reply->backend);
@@ -89,10 +119,11 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 	enum verdict ignored;
 
 	if (is_fit(p, &ignored)) {
-		struct flow_query query;
+		struct endpoint client = read_source(p), backend = read_destination(p);
+		struct flow_query *query = ask_about(p, &client, &backend.address, backend.port);
 
-		ask_about(p, &p->source, &p->destination, &query);
-		note_origin(&query);
+		if (query)
+			note_origin(query);
 	}
 	note_direct_flow(reply->backend);
 	return VERDICT_PASS_DIRECT;

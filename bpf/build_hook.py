@@ -22,6 +22,7 @@ FLAGS = [
     "-target",
     "bpf",
     "-mcpu=v3",
+    "-fno-strict-aliasing",  # headers are read in words, as the kernel does
     "-Wall",
     "-Wextra",
     "-Werror",

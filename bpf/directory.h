@@ -8,6 +8,7 @@
 
 #include "maps.h"
 #include "packet.h"
+#include "scratch.h"
 
 #define EACH_BYTE 0x0101010101010101ULL
 #define EACH_TOP  0x8080808080808080ULL
@@ -27,73 +28,97 @@ static __always_inline __u64 hash_endpoint(const struct endpoint *endpoint)
 /* Without a branch for each word: the verifier would follow them all. */
 static __always_inline bool is_same_endpoint(const struct endpoint *a, const struct endpoint *b)
 {
-	__u32 difference = a->port ^ b->port;
+	__u64 difference = load64(&a->address.words[0]) ^ load64(&b->address.words[0]);
 
-	difference |= a->protocol ^ b->protocol;
-	for (int i = 0; i < 4; i++)
-		difference |= a->address.words[i] ^ b->address.words[i];
+	difference |= load64(&a->address.words[2]) ^ load64(&b->address.words[2]);
+	difference |= *(const __u32 *)&a->port ^ *(const __u32 *)&b->port;
 	return difference == 0;
 }
 
-/* The bytes of `tags` that are `tag`, a bit each; a byte behind one that is may be marked
- * too ("determine if a word has a zero byte", Bit Twiddling Hacks), and is looked at. */
-static __always_inline __u64 match_tags(__u64 tags, __u8 tag)
+/* Where an endpoint of this hash is at home: places are numbered through all groups. */
+static __always_inline __u32 choose_place(__u64 hash, const struct settings *settings)
 {
-	__u64 difference = tags ^ EACH_BYTE * tag;
+	return hash >> (settings->directory_shift & 63);
+}
+
+static __always_inline __u8 make_tag(__u64 hash)
+{
+	return hash >> 32 | 1; /* never 0 */
+}
+
+/* The tags that are this one, a bit each; the one behind may be marked too ("determine if a
+ * word has a zero byte", Bit Twiddling Hacks), and is looked at. */
+static __always_inline __u64 match_tags(const struct group *group, __u8 tag)
+{
+	__u64 difference = load64(group->tags) ^ EACH_BYTE * tag;
 
 	return (difference - EACH_BYTE) & ~difference & EACH_TOP;
 }
 
-/* The place of the lowest byte that is marked, without a loop. */
-static __always_inline __u32 find_first(__u64 marks)
+/* The row of scratch->endpoint, wherever in its group it is; beyond every row if it has none.
+ * A global function: hardly anybody has to look for it. */
+__noinline int search_row(void)
 {
-	__u32 byte = ((marks & -marks) >> 7) * 0x0001020304050607ULL >> 56;
+	struct scratch *scratch = find_scratch();
+	__u32 only = 0, key;
+	struct settings *now = bpf_map_lookup_elem(&settings, &only);
+	struct group *group;
+	__u64 hash;
 
-	return __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? XDPLB_GROUP_PLACES - 1 - byte : byte;
-}
-
-/* The row among those that are marked which is the endpoint's; beyond every row if none is.
- * A global function: two endpoints of one tag in one group are rare. */
-__noinline int search_rows(const struct endpoint *endpoint, __u32 key, __u64 marks)
-{
-	struct group *group = bpf_map_lookup_elem(&directory, &key);
-
-	if (!group || !endpoint)
+	if (!scratch || !now)
 		return -1;
-	for (int i = 0; i < XDPLB_GROUP_PLACES && marks; i++) {
-		__u32 row = group->rows[find_first(marks) & (XDPLB_GROUP_PLACES - 1)];
-		struct entry *entry = bpf_map_lookup_elem(&endpoints, &row);
+	hash = hash_endpoint(&scratch->endpoint);
+	key = choose_place(hash, now) / XDPLB_GROUP_PLACES;
+	group = bpf_map_lookup_elem(&directory, &key);
+	if (!group)
+		return -1;
+	for (int i = 0; i < XDPLB_GROUP_PLACES; i++) {
+		struct entry *entry;
 
-		if (entry && is_same_endpoint(&entry->endpoint, endpoint))
-			return row;
-		marks &= marks - 1;
+		if (group->tags[i] != make_tag(hash))
+			continue;
+		entry = bpf_map_lookup_elem(&endpoints, &group->rows[i]);
+		if (entry && is_same_endpoint(&entry->endpoint, &scratch->endpoint))
+			return group->rows[i];
 	}
 	return -1;
 }
 
 /* What an endpoint is; NULL if it is nothing to us. */
+static __always_inline struct entry *find_entry_slowly(const struct endpoint *endpoint)
+{
+	struct scratch *scratch = find_scratch();
+	__u32 row;
+
+	if (!scratch)
+		return NULL;
+	scratch->endpoint = *endpoint;
+	row = search_row();
+	return bpf_map_lookup_elem(&endpoints, &row);
+}
+
+/* The same, for every packet: who is there is nearly always at home. */
 static __always_inline struct entry *find_entry(const struct settings *settings,
 						const struct endpoint *endpoint)
 {
-	__u64 hash = hash_endpoint(endpoint), marks;
-	__u32 key = hash >> (settings->directory_shift & 63), row;
-	__u8 tag = hash >> 8 | 1; /* never 0 */
+	__u64 hash = hash_endpoint(endpoint);
+	__u32 place = choose_place(hash, settings), key = place / XDPLB_GROUP_PLACES;
 	struct group *group = bpf_map_lookup_elem(&directory, &key);
-	struct endpoint copy;
 	struct entry *entry;
 
 	if (!group)
 		return NULL;
-	marks = match_tags(*(__u64 *)group->tags, tag);
-	if (!marks)
+	place %= XDPLB_GROUP_PLACES;
+	if (group->tags[place] == make_tag(hash)) {
+		/* The row's number is looked up where it lies: a copy on the stack would have
+		 * to be stored before it could be loaded. */
+		entry = bpf_map_lookup_elem(&endpoints, &group->rows[place]);
+		if (!entry || is_same_endpoint(&entry->endpoint, endpoint))
+			return entry;
+	} else if (!match_tags(group, make_tag(hash))) {
 		return NULL;
-	row = group->rows[find_first(marks) & (XDPLB_GROUP_PLACES - 1)];
-	entry = bpf_map_lookup_elem(&endpoints, &row);
-	if (!entry || is_same_endpoint(&entry->endpoint, endpoint))
-		return entry;
-	copy = *endpoint; /* so that the packet itself can stay in registers */
-	row = search_rows(&copy, key, marks & (marks - 1));
-	return bpf_map_lookup_elem(&endpoints, &row);
+	}
+	return find_entry_slowly(endpoint);
 }
 
 #endif

@@ -21,6 +21,17 @@ struct vlan_tag {
 
 #define MAX_TAGS 2
 
+/* In halfwords: struct ethhdr is packed, so a memcpy would go byte by byte. */
+static __always_inline void copy_mac(void *to, const void *from)
+{
+	__u16 *halves = to;
+	const __u16 *source = from;
+
+	halves[0] = source[0];
+	halves[1] = source[1];
+	halves[2] = source[2];
+}
+
 static __always_inline bool is_tag(__be16 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);

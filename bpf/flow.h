@@ -14,6 +14,7 @@
 #include "l4.h"
 #include "maps.h"
 #include "packet.h"
+#include "scratch.h"
 
 /* How far behind the SYN the next segment may start: a lost ACK, or data that came
  * with the SYN (RFC 7413). A spoofed SYN passes for a live flow with 1 in 2^16. */
@@ -27,32 +28,51 @@
  * one port) come within milliseconds, and nothing after them. */
 #define DATAGRAM_PROOF_NS 1000000000ULL
 
-/* What a packet asks. */
-struct flow_query {
-	struct flow_key key;
-	struct address vip; /* by which it came; port 0: directly */
-	__be16 vip_port;
-	__u32 slot_index;
-	struct slot slot;
-	__u32 service;
-	__u32 sequence;
-	__u8 tcp_flags;
-	__u8 is_quoted;	 /* by an ICMP error: nothing is remembered of it */
-	__u8 is_tracked; /* on settled slots too */
-	__u8 zero[3];
-};
-
-static __always_inline void ask_about(const struct packet *p, const struct endpoint *client,
-				      const struct endpoint *server, struct flow_query *query)
+static __always_inline __u32 read_sequence(const struct packet *p)
 {
+	struct tcphdr *tcp = p->l4;
+
+	return is_tcp(p) && (void *)(tcp + 1) <= p->end ? bpf_ntohl(tcp->seq) : 0;
+}
+
+/* NULL only if there is no scratch. */
+static __always_inline struct flow_query *ask_about(const struct packet *p,
+						    const struct endpoint *client,
+						    const struct address *server,
+						    __be16 server_port)
+{
+	struct scratch *scratch = find_scratch();
+	struct flow_query *query;
+
+	if (!scratch)
+		return NULL;
+	query = &scratch->query;
 	__builtin_memset(query, 0, sizeof(*query));
 	query->key.client = client->address;
-	query->key.server = server->address;
+	query->key.server = *server;
 	query->key.client_port = client->port;
-	query->key.server_port = server->port;
+	query->key.server_port = server_port;
 	query->key.protocol = client->protocol;
-	query->sequence = p->sequence;
+	query->sequence = read_sequence(p);
 	query->tcp_flags = p->tcp_flags;
+	return query;
+}
+
+/* What is about to be remembered of the flow. Never NULL, which the verifier can't know. */
+static __always_inline struct flow *find_draft(void)
+{
+	struct scratch *scratch = find_scratch();
+
+	return scratch ? &scratch->draft : NULL;
+}
+
+static __always_inline struct flow *begin_draft(void)
+{
+	struct flow *draft = find_draft();
+
+	if (draft)
+		__builtin_memset(draft, 0, sizeof(*draft));
+	return draft;
 }
 
 static __always_inline bool is_about_tcp(const struct flow_query *query)
@@ -105,17 +125,25 @@ static __always_inline void start_flow(const struct flow_query *query, struct fl
 	flow->closing = is_goodbye(query);
 }
 
-static __always_inline void remember_pending(const struct flow_query *query, struct flow *flow)
+static __always_inline void remember_pending(const struct flow_query *query)
 {
-	start_flow(query, flow);
-	bpf_map_update_elem(&pending, &query->key, flow, BPF_ANY);
+	struct flow *draft = find_draft();
+
+	if (!draft)
+		return;
+	start_flow(query, draft);
+	bpf_map_update_elem(&pending, &query->key, draft, BPF_ANY);
 	count_event(FLOW_EVENT_PENDING);
 }
 
-static __always_inline void remember_stray(const struct flow_query *query, struct flow *flow)
+static __always_inline void remember_stray(const struct flow_query *query)
 {
-	start_flow(query, flow);
-	bpf_map_update_elem(&strays, &query->key, flow, BPF_ANY);
+	struct flow *draft = find_draft();
+
+	if (!draft)
+		return;
+	start_flow(query, draft);
+	bpf_map_update_elem(&strays, &query->key, draft, BPF_ANY);
 	count_event(FLOW_EVENT_STRAY);
 }
 

@@ -35,13 +35,14 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 	if (is_unsplittable(p, nexthop))
 		return tell_too_big(p, nexthop->mtu);
 	if (service->flags & SERVICE_SHARED || has_direct_flows(id)) {
-		struct endpoint home = {backend->address, backend->port, p->source.protocol, 0};
-		struct flow_query query;
+		struct endpoint client = read_source(p), vip = read_destination(p);
+		struct flow_query *query = ask_about(p, &client, &backend->address, backend->port);
 
-		ask_about(p, &p->source, &home, &query);
-		query.vip = p->destination.address;
-		query.vip_port = p->destination.port;
-		note_origin(&query);
+		if (query) {
+			query->vip = vip.address;
+			query->vip_port = vip.port;
+			note_origin(query);
+		}
 	}
 	rewrite_destination(p, &backend->address, backend->port);
 	if (is_leaving(verdict, ways))
@@ -61,8 +62,16 @@ static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct
 		return VERDICT_DROP_NO_NEXTHOP;
 	if (p->l3_total_size > nexthop->mtu)
 		return tell_too_big(p, nexthop->mtu);
-	set_macs(p, nexthop);
+	write_macs(p->eth, nexthop);
 	return verdict;
+}
+
+/* What tells receivers of a tunnel flows apart. An ICMP error has no ports. */
+static __always_inline __u32 hash_flow(const struct packet *p, bool is_error)
+{
+	struct endpoint client = read_source(p);
+
+	return hash_address_port(&client.address, is_error ? 0 : client.port, 0) >> 32;
 }
 
 /* The same through a tunnel. An ICMP error's sum isn't known, and nobody is told that
@@ -70,27 +79,30 @@ static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct
 static __always_inline enum verdict forward_tunnel(struct packet *p, const struct service *service,
 						   const struct nexthop *nexthop, bool is_error)
 {
+	bool is_outer_ipv4 = nexthop->tunnel_family == 4;
 	struct tunnel tunnel = {
-		.source = nexthop->tunnel_source,
-		.destination = nexthop->address,
-		.hash = hash_address_port(&p->source.address, p->source.port, 0) >> 32,
+		.hosts_mask = is_outer_ipv4 ? p->settings->tunnel_hosts_ipv4
+					    : p->settings->tunnel_hosts_ipv6,
 		.inner_size = p->l3_total_size,
 		.traffic_class = read_traffic_class(p),
 		.inner_protocol = p->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
 	};
-
 	enum verdict verdict = choose_forward(p, nexthop);
+	__u32 overhead;
 
-	if (verdict == VERDICT_DROP_NO_NEXTHOP || is_nobody(&tunnel.source))
+	if (verdict == VERDICT_DROP_NO_NEXTHOP || !nexthop->tunnel_family)
 		return VERDICT_DROP_NO_NEXTHOP;
 	if (read_ttl(p) <= 1)
 		return VERDICT_PASS_TTL;
 	if (service->forwarding == FORWARDING_GUE)
 		tunnel.gue_port = p->settings->gue_port;
-	vary_source(&tunnel, p->settings);
-	if (p->l3_total_size + measure_tunnel(&tunnel) > nexthop->mtu)
+	/* Nothing in an outer IPv4 header tells flows apart, unless the source does. */
+	if (tunnel.gue_port || tunnel.hosts_mask || !is_outer_ipv4)
+		tunnel.hash = hash_flow(p, is_error);
+	overhead = measure_tunnel(&tunnel, nexthop);
+	if (p->l3_total_size + overhead > nexthop->mtu)
 		return is_error ? VERDICT_DROP_NO_NEXTHOP
-				: tell_too_big(p, nexthop->mtu - measure_tunnel(&tunnel));
+				: tell_too_big(p, nexthop->mtu - overhead);
 	lower_ttl(p); /* before the sum: IPv6 has no checksum that would follow */
 	if (tunnel.gue_port && p->settings->gue_checksum && !is_error)
 		tunnel.inner_sum = sum_packet(p);

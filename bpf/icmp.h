@@ -66,17 +66,18 @@ static __always_inline void answer_echo(struct packet *p)
 {
 	struct icmp_header *icmp = p->l4;
 	__be16 before = *(__be16 *)icmp;
+	struct address client = read_source_address(p);
 	__u8 mac[ETH_ALEN];
 
 	icmp->type = p->is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY;
 	icmp->checksum = csum_apply(icmp->checksum, csum_change16(before, *(__be16 *)icmp));
 	if (p->is_ipv6) {
-		__builtin_memcpy(&p->ipv6->saddr, &p->destination.address, 16);
-		__builtin_memcpy(&p->ipv6->daddr, &p->source.address, 16);
+		p->ipv6->saddr = p->ipv6->daddr;
+		__builtin_memcpy(&p->ipv6->daddr, &client, 16);
 		p->ipv6->hop_limit = ICMP_REPLY_TTL;
 	} else {
-		p->ipv4->saddr = p->destination.address.words[3];
-		p->ipv4->daddr = p->source.address.words[3];
+		p->ipv4->saddr = p->ipv4->daddr;
+		p->ipv4->daddr = client.words[3];
 		set_ttl_ipv4(p->ipv4, ICMP_REPLY_TTL);
 	}
 	copy_mac(mac, p->eth->h_dest);
@@ -91,9 +92,26 @@ struct quote {
 	struct ipv6hdr *ipv6;
 	__be16 *ports;
 	__u32 l4_size; /* how much is quoted from the ports on; the frame may be padded */
-	struct endpoint source;
-	struct endpoint destination;
+	__u8 protocol;
 };
+
+static __always_inline struct endpoint read_quoted_source(const struct packet *p,
+							  const struct quote *quote)
+{
+	struct address address =
+		p->is_ipv6 ? *(struct address *)&quote->ipv6->saddr : map_ipv4(quote->ipv4->saddr);
+
+	return (struct endpoint){address, quote->ports[0], quote->protocol, 0};
+}
+
+static __always_inline struct endpoint read_quoted_destination(const struct packet *p,
+							       const struct quote *quote)
+{
+	struct address address =
+		p->is_ipv6 ? *(struct address *)&quote->ipv6->daddr : map_ipv4(quote->ipv4->daddr);
+
+	return (struct endpoint){address, quote->ports[1], quote->protocol, 0};
+}
 
 /* Whether the error quotes a TCP or UDP packet, whole enough to say whose it was. */
 static __always_inline bool parse_quote(const struct packet *p, struct quote *quote)
@@ -101,7 +119,6 @@ static __always_inline bool parse_quote(const struct packet *p, struct quote *qu
 	void *start = p->l4 + sizeof(struct icmp_header);
 	__u32 headers = p->l3_header_size + sizeof(struct icmp_header) +
 			(p->is_ipv6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
-	__u8 protocol;
 
 	if (p->l3_total_size < headers + 8)
 		return false;
@@ -110,9 +127,7 @@ static __always_inline bool parse_quote(const struct packet *p, struct quote *qu
 		quote->ipv6 = start;
 		if ((void *)(quote->ipv6 + 1) + 8 > p->end)
 			return false;
-		protocol = quote->ipv6->nexthdr;
-		__builtin_memcpy(&quote->source.address, &quote->ipv6->saddr, 16);
-		__builtin_memcpy(&quote->destination.address, &quote->ipv6->daddr, 16);
+		quote->protocol = quote->ipv6->nexthdr;
 		quote->ports = (void *)(quote->ipv6 + 1);
 	} else {
 		quote->ipv4 = start;
@@ -121,17 +136,10 @@ static __always_inline bool parse_quote(const struct packet *p, struct quote *qu
 		if (quote->ipv4->ihl * 4 != IPV4_MIN_HEADER ||
 		    quote->ipv4->frag_off & bpf_htons(IPV4_OFFSET_MASK))
 			return false;
-		protocol = quote->ipv4->protocol;
-		quote->source.address = map_ipv4(quote->ipv4->saddr);
-		quote->destination.address = map_ipv4(quote->ipv4->daddr);
+		quote->protocol = quote->ipv4->protocol;
 		quote->ports = (void *)(quote->ipv4 + 1);
 	}
-	if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP)
-		return false;
-	quote->source.protocol = quote->destination.protocol = protocol;
-	quote->source.port = quote->ports[0];
-	quote->destination.port = quote->ports[1];
-	return true;
+	return quote->protocol == IPPROTO_TCP || quote->protocol == IPPROTO_UDP;
 }
 
 /* Corrects the quoted transport checksum, where it was quoted; returns what that
@@ -139,7 +147,7 @@ static __always_inline bool parse_quote(const struct packet *p, struct quote *qu
 static __always_inline __u32 fix_quoted_checksum(const struct packet *p, struct quote *quote,
 						 __u32 change)
 {
-	bool is_udp = quote->source.protocol == IPPROTO_UDP;
+	bool is_udp = quote->protocol == IPPROTO_UDP;
 	__u32 at = is_udp ? 6 : 16;
 	__u16 *checksum = (void *)quote->ports + at;
 	__u16 before;
@@ -158,9 +166,10 @@ static __always_inline __u32 fix_quoted_checksum(const struct packet *p, struct 
 static __always_inline __u32 rewrite_quote(const struct packet *p, struct quote *quote, __u32 end,
 					   const struct address *address, __be16 port)
 {
-	struct endpoint *before = end ? &quote->destination : &quote->source;
-	__u32 of_address = csum_change_address(&before->address, address);
-	__u32 of_port = csum_change16(before->port, port);
+	struct endpoint before =
+		end ? read_quoted_destination(p, quote) : read_quoted_source(p, quote);
+	__u32 of_address = csum_change_address(&before.address, address);
+	__u32 of_port = csum_change16(before.port, port);
 	__u32 change = of_address + of_port;
 
 	change += fix_quoted_checksum(p, quote, of_address + of_port);
@@ -185,8 +194,8 @@ static __always_inline __u32 rewrite_quote(const struct packet *p, struct quote 
 static __always_inline void rewrite_message(struct packet *p, __u32 end,
 					    const struct address *address, __u32 change)
 {
-	const struct endpoint *before = end ? &p->destination : &p->source;
-	__u32 of_address = csum_change_address(&before->address, address);
+	struct address before = end ? read_destination_address(p) : read_source_address(p);
+	__u32 of_address = csum_change_address(&before, address);
 	struct icmp_header *icmp = p->l4;
 
 	if (p->is_ipv6) {

@@ -35,7 +35,7 @@ static __always_inline void lower_ttl(struct packet *p)
 	if (p->is_ipv6)
 		p->ipv6->hop_limit -= 1;
 	else
-		set_ttl_ipv4(p->ipv4, p->ipv4->ttl - 1);
+		lower_ttl_ipv4(p->ipv4);
 }
 
 #endif

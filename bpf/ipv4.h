@@ -9,19 +9,16 @@
 #define IPV4_OFFSET_MASK    0x1fff
 #define IPV4_MORE_FRAGMENTS 0x2000
 
-/* Fills in addresses and protocol. Judges only what is needed to find the ports:
+/* Finds addresses and protocol. Judges only what is needed to find the ports:
  * the packet may not be ours to judge. */
 static __always_inline enum l3_kind parse_ipv4(struct packet *p)
 {
-	struct iphdr *ip = find_network_header(p);
+	struct iphdr *ip = find_behind_tags(p->eth, p->l2_size);
 
 	if ((void *)(ip + 1) > p->end)
 		return L3_KIND_UNREADABLE;
 	p->ipv4 = ip;
-	p->source.address = map_ipv4(ip->saddr);
-	p->destination.address = map_ipv4(ip->daddr);
-	p->source.protocol = ip->protocol;
-	p->destination.protocol = ip->protocol;
+	p->protocol = ip->protocol;
 	p->l3_header_size = ip->ihl * 4;
 	p->l3_total_size = bpf_ntohs(ip->tot_len);
 	p->more_fragments = ip->frag_off & bpf_htons(IPV4_MORE_FRAGMENTS);
@@ -44,6 +41,16 @@ static __always_inline void set_ttl_ipv4(struct iphdr *ip, __u8 ttl)
 
 	ip->check = csum_apply(ip->check, csum_change16(before, after));
 	*word = after;
+}
+
+/* A TTL that is less by one makes a checksum that is more by 0x0100; it is never sent as
+ * 0xffff (ip_decrease_ttl(), include/net/ip.h). */
+static __always_inline void lower_ttl_ipv4(struct iphdr *ip)
+{
+	__u32 check = ip->check + bpf_htons(0x0100);
+
+	ip->check = check + (check >= 0xffff);
+	ip->ttl -= 1;
 }
 
 #endif

@@ -3,6 +3,7 @@
 #define XDPLB_IPV6_H
 
 #include "packet.h"
+#include "scratch.h"
 
 /* How many extension headers are walked (RFC 8200, 4); what has more is refused. */
 #define IPV6_MAX_EXTENSIONS 4
@@ -27,15 +28,6 @@ static __always_inline bool is_extension(__u8 protocol)
 	return protocol == IPV6_HOP_BY_HOP || protocol == IPV6_ROUTING ||
 	       protocol == IPV6_FRAGMENT || protocol == IPV6_DESTINATION;
 }
-
-/* Where the walk over the extension headers ended. */
-struct ipv6_walk {
-	__u32 l2_size;
-	__u32 size; /* of all headers, from the IP header on */
-	__u32 more_fragments;
-	__u8 protocol;
-	__u8 kind; /* enum l3_kind */
-};
 
 /* Walks to the transport header. A global function: the verifier looks at it once,
  * and not again for each way through it. */
@@ -78,36 +70,41 @@ __noinline int walk_extensions(struct xdp_md *ctx, struct ipv6_walk *walk)
 
 static __always_inline enum l3_kind follow_extensions(struct packet *p)
 {
-	struct ipv6_walk walk = {
-		.l2_size = p->l2_size,
-		.size = sizeof(*p->ipv6),
-		.protocol = p->ipv6->nexthdr,
-	};
+	struct scratch *scratch = find_scratch();
+	struct ipv6_walk *walk;
 
-	walk_extensions(p->ctx, &walk);
-	p->l3_header_size = walk.size & 0x3fff;
-	p->more_fragments = walk.more_fragments;
-	p->source.protocol = p->destination.protocol = walk.protocol;
+	if (!scratch)
+		return L3_KIND_UNREADABLE;
+	walk = &scratch->walk;
+	walk->l2_size = p->l2_size;
+	walk->size = sizeof(*p->ipv6);
+	walk->more_fragments = 0;
+	walk->protocol = p->ipv6->nexthdr;
+	walk_extensions(p->ctx, walk);
+	p->l3_header_size = walk->size & 0x3fff;
+	p->more_fragments = walk->more_fragments;
+	p->protocol = walk->protocol;
 	p->l4 = (void *)p->ipv6 + p->l3_header_size;
-	return walk.kind;
+	return walk->kind;
 }
 
-/* Fills in addresses and protocol; like parse_ipv4(). */
+/* Finds addresses and protocol; like parse_ipv4(). */
 static __always_inline enum l3_kind parse_ipv6(struct packet *p)
 {
-	struct ipv6hdr *ip = find_network_header(p);
+	struct ipv6hdr *ip = find_behind_tags(p->eth, p->l2_size);
+	struct address source, destination;
 
 	if ((void *)(ip + 1) > p->end)
 		return L3_KIND_UNREADABLE;
 	p->ipv6 = ip;
-	__builtin_memcpy(&p->source.address, &ip->saddr, sizeof(p->source.address));
-	__builtin_memcpy(&p->destination.address, &ip->daddr, sizeof(p->destination.address));
+	source = read_source_address(p);
+	destination = read_destination_address(p);
 	/* Nobody may send these (RFC 4291, 2.5.5.2), and our tables mean IPv4 by them. */
-	if (is_mapped_ipv4(&p->source.address) || is_mapped_ipv4(&p->destination.address))
+	if (is_mapped_ipv4(&source) || is_mapped_ipv4(&destination))
 		return L3_KIND_UNREADABLE;
 	p->l3_header_size = sizeof(*ip);
 	p->l3_total_size = sizeof(*ip) + bpf_ntohs(ip->payload_len);
-	p->source.protocol = p->destination.protocol = ip->nexthdr;
+	p->protocol = ip->nexthdr;
 	if (ip->version != 6)
 		return L3_KIND_MALFORMED;
 	if (is_extension(ip->nexthdr))

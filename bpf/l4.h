@@ -15,23 +15,21 @@ enum l4_fitness {
 	L4_UNFIT,
 };
 
-/* Fills in the ports. */
+/* Says whether there are ports to read. */
 static __always_inline enum l4_kind parse_ports(struct packet *p)
 {
 	__be16 *ports = p->l4;
 
-	if (p->source.protocol != IPPROTO_TCP && p->source.protocol != IPPROTO_UDP)
+	if (p->protocol != IPPROTO_TCP && p->protocol != IPPROTO_UDP)
 		return L4_KIND_OTHER;
 	if ((void *)(ports + 2) > p->end)
 		return L4_KIND_UNREADABLE;
-	p->source.port = ports[0];
-	p->destination.port = ports[1];
 	return L4_KIND_PORTS;
 }
 
 static __always_inline bool is_tcp(const struct packet *p)
 {
-	return p->source.protocol == IPPROTO_TCP;
+	return p->protocol == IPPROTO_TCP;
 }
 
 static __always_inline enum l4_fitness check_tcp(struct packet *p, __u32 room)
@@ -43,7 +41,6 @@ static __always_inline enum l4_fitness check_tcp(struct packet *p, __u32 room)
 	if (tcp->doff * 4 < sizeof(*tcp) || tcp->doff * 4 > room)
 		return L4_UNFIT;
 	p->l4_checksum = &tcp->check;
-	p->sequence = bpf_ntohl(tcp->seq);
 	p->tcp_flags = ((__u8 *)tcp)[13];
 	return L4_FIT;
 }

@@ -13,6 +13,7 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 						  const struct service *service)
 {
 	const struct ways ways = list_forward_ways();
+	struct endpoint client, vip;
 	struct nexthop *nexthop;
 	struct backend *backend;
 	enum verdict verdict;
@@ -20,7 +21,9 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 
 	if (is_bad_source(p))
 		return VERDICT_DROP_BAD_SOURCE;
-	id = steer_quoted(p, &quote->destination, &quote->source, service);
+	client = read_quoted_destination(p, quote);
+	vip = read_quoted_source(p, quote);
+	id = steer_quoted(p, &client, &vip, service);
 	backend = find_backend(id);
 	if (!backend)
 		return VERDICT_DROP_NO_BACKEND;
@@ -47,12 +50,20 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 						 const struct reply *reply)
 {
 	const struct ways ways = list_reply_ways();
+	struct origin origin = say_origin(reply);
+	struct endpoint client, backend;
 	struct nexthop *nexthop;
-	struct endpoint vip;
+	struct address source;
 	enum verdict verdict;
+	bool is_backends;
 	__u32 change;
 
-	if (!choose_vip(p, &quote->source, &quote->destination, reply, true, &vip))
+	if (is_asked_for(reply)) {
+		client = read_quoted_source(p, quote);
+		backend = read_quoted_destination(p, quote);
+		origin = ask_quoted_origin(p, &client, &backend, reply);
+	}
+	if (!origin.vip)
 		return VERDICT_PASS_DIRECT;
 	nexthop = find_client_nexthop(p);
 	if (!nexthop)
@@ -62,11 +73,14 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 	verdict = choose_way(p, nexthop, ways);
 	if (is_end(verdict))
 		return verdict;
-	change = rewrite_quote(p, quote, 1, &vip.address, vip.port);
-	if (is_same_address(&p->source.address, &quote->destination.address))
-		rewrite_message(p, 0, &vip.address, change);
+	backend = read_quoted_destination(p, quote);
+	source = read_source_address(p);
+	is_backends = is_same_address(&source, &backend.address);
+	change = rewrite_quote(p, quote, 1, origin.vip, origin.port);
+	if (is_backends)
+		rewrite_message(p, 0, origin.vip, change);
 	else
-		rewrite_message(p, 0, &p->source.address, change);
+		rewrite_message(p, 0, &source, change);
 	if (is_leaving(verdict, ways))
 		address_frame(p, nexthop);
 	return verdict;
@@ -74,17 +88,22 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 
 static __always_inline enum verdict handle_error(struct packet *p)
 {
+	struct address destination;
+	struct endpoint end;
 	struct quote quote = {};
 	struct entry *entry;
 
 	if (!parse_quote(p, &quote))
 		return VERDICT_PASS_OTHER;
-	if (!is_same_address(&quote.source.address, &p->destination.address))
+	end = read_quoted_source(p, &quote);
+	destination = read_destination_address(p);
+	if (!is_same_address(&end.address, &destination))
 		return VERDICT_PASS_OTHER;
-	entry = find_entry(p->settings, &quote.source);
+	entry = find_entry(p->settings, &end);
 	if (entry && entry->service.ring_size)
 		return forward_error(p, &quote, &entry->service);
-	entry = find_entry(p->settings, &quote.destination);
+	end = read_quoted_destination(p, &quote);
+	entry = find_entry(p->settings, &end);
 	if (entry && entry->parts & ENTRY_REPLY)
 		return answer_error(p, &quote, &entry->reply);
 	return VERDICT_PASS_OTHER;

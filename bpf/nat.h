@@ -73,7 +73,9 @@ static __always_inline void rewrite(struct packet *p, const struct address *befo
 static __always_inline void rewrite_destination(struct packet *p, const struct address *address,
 						__be16 port)
 {
-	rewrite(p, &p->destination.address, address, (__be16 *)p->l4 + 1, port);
+	struct address before = read_destination_address(p);
+
+	rewrite(p, &before, address, (__be16 *)p->l4 + 1, port);
 	if (p->is_ipv6)
 		__builtin_memcpy(&p->ipv6->daddr, address, sizeof(*address));
 	else
@@ -83,7 +85,9 @@ static __always_inline void rewrite_destination(struct packet *p, const struct a
 static __always_inline void rewrite_source(struct packet *p, const struct address *address,
 					   __be16 port)
 {
-	rewrite(p, &p->source.address, address, (__be16 *)p->l4, port);
+	struct address before = read_source_address(p);
+
+	rewrite(p, &before, address, (__be16 *)p->l4, port);
 	if (p->is_ipv6)
 		__builtin_memcpy(&p->ipv6->saddr, address, sizeof(*address));
 	else

@@ -10,6 +10,7 @@
 #include "hash.h"
 #include "maps.h"
 #include "packet.h"
+#include "scratch.h"
 
 #define AF_INET		 2
 #define AF_INET6	 10
@@ -62,6 +63,9 @@ static __always_inline void note_egress(struct nexthop *nexthop, const struct se
 		is_ipv4 ? settings->tunnel_source_ipv4 : settings->tunnel_source_ipv6;
 	if (is_nobody(&nexthop->tunnel_source) && egress)
 		nexthop->tunnel_source = is_ipv4 ? egress->ipv4 : egress->ipv6;
+	nexthop->tunnel_family = is_ipv4 ? 4 : 6;
+	if (is_nobody(&nexthop->tunnel_source))
+		nexthop->tunnel_family = 0;
 }
 
 /* Where the kernel is asked about the way from one address to another. */
@@ -93,36 +97,36 @@ static __always_inline bool is_through_gateway(const struct bpf_fib_lookup *fib,
 	return !is_same_address(&found, to);
 }
 
-/* Asks the kernel for the way to nexthop->address. A global function: it runs twice a
- * second per CPU and next hop, and its parameter block would otherwise take stack from
- * every packet. */
-__noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop,
-			       const struct address *source)
+/* Asks the kernel for the way from scratch->source to nexthop->address. A global function: it
+ * runs twice a second per CPU and next hop. */
+__noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop)
 {
-	struct bpf_fib_lookup fib = {
-		.ifindex = ctx->ingress_ifindex,
-		.tot_len = 1, /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
-	};
+	struct scratch *scratch = find_scratch();
+	struct bpf_fib_lookup *fib;
 	enum nexthop_action action;
 	struct settings *now;
 	__u32 only = 0, life;
 	long answer;
 
 	now = bpf_map_lookup_elem(&settings, &only);
-	if (!now || !nexthop || !source)
+	if (!now || !nexthop || !scratch)
 		return 0;
-	ask_fib(&fib, source, &nexthop->address);
-	answer = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	fib = &scratch->fib;
+	__builtin_memset(fib, 0, sizeof(*fib));
+	fib->ifindex = ctx->ingress_ifindex;
+	fib->tot_len = 1; /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
+	ask_fib(fib, &scratch->source, &nexthop->address);
+	answer = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	action = judge_fib(answer);
 	life = now->ticks_per_second / 2;
 	if (action == NEXTHOP_STACK) /* soon resolved: ask again soon */
 		life = now->ticks_per_second / 64;
 	nexthop->action = action;
-	nexthop->ifindex = fib.ifindex;
-	nexthop->mtu = fib.mtu_result;
-	nexthop->is_gateway = is_through_gateway(&fib, &nexthop->address);
-	__builtin_memcpy(nexthop->destination_mac, fib.dmac, ETH_ALEN);
-	__builtin_memcpy(nexthop->source_mac, fib.smac, ETH_ALEN);
+	nexthop->ifindex = fib->ifindex;
+	nexthop->mtu = fib->mtu_result;
+	nexthop->is_gateway = is_through_gateway(fib, &nexthop->address);
+	__builtin_memcpy(nexthop->destination_mac, fib->dmac, ETH_ALEN);
+	__builtin_memcpy(nexthop->source_mac, fib->smac, ETH_ALEN);
 	note_egress(nexthop, now);
 	nexthop->expires = bpf_jiffies64() + life;
 	return 0;
@@ -131,13 +135,16 @@ __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop,
 static __always_inline void refresh_nexthop(const struct packet *p, struct nexthop *nexthop,
 					    const struct address *address)
 {
-	struct address source; /* a copy: the rest of the packet can stay in registers */
+	struct scratch *scratch;
 
 	if (nexthop->expires > bpf_jiffies64() && is_same_address(&nexthop->address, address))
 		return;
+	scratch = find_scratch();
+	if (!scratch)
+		return;
 	nexthop->address = *address;
-	source = p->source.address;
-	resolve_nexthop(p->ctx, nexthop, &source);
+	scratch->source = read_source_address(p);
+	resolve_nexthop(p->ctx, nexthop);
 }
 
 /* Returns NULL only for an id beyond the map, which no slot holds. */
@@ -167,12 +174,21 @@ static __always_inline bool is_same_way(const struct nexthop *a, const struct ne
 	return difference == 0;
 }
 
+/* In words: struct ethhdr is packed, so a memcpy would go byte by byte. */
+static __always_inline void write_macs(struct ethhdr *eth, const struct nexthop *nexthop)
+{
+	void *to = eth;
+
+	*(__u64 *)to = load64(nexthop->destination_mac);
+	*(__u32 *)(to + 8) = *(const __u32 *)(nexthop->source_mac + 2);
+}
+
 /* The number in `ways` of a way that was found, or of none. A way keeps its number for as
  * long as somebody may believe in it: who comes to a number that is taken has none. */
 static __always_inline __u32 number_way(const struct nexthop *found)
 {
-	const __u32 *mac = (const __u32 *)(found->destination_mac + 2); /* that differ most */
-	__u32 number = (mix64(*mac ^ (__u64)found->ifindex << 32) >> 32) % XDPLB_WAYS;
+	__u64 mac = load64(found->destination_mac); /* and two bytes of the other */
+	__u32 number = (mix64(mac ^ found->ifindex) >> 32) % XDPLB_WAYS;
 	struct nexthop *way = bpf_map_lookup_elem(&ways, &number);
 
 	if (!way)
@@ -229,18 +245,18 @@ static __always_inline struct nexthop *find_known_way(__be32 client, __u32 place
  * with the answer, so clients that meet there cost a lookup, not a wrong way. */
 static __always_inline struct nexthop *find_client_nexthop(const struct packet *p)
 {
-	const struct address *client = &p->destination.address;
-	__u32 hash = hash_address(client, 0), place = hash % XDPLB_CLIENT_NEXTHOPS;
+	struct address client = read_destination_address(p);
+	__u32 hash = hash_address(&client, 0), place = hash % XDPLB_CLIENT_NEXTHOPS;
 	struct nexthop *nexthop = NULL;
 
 	if (!p->is_ipv6)
-		nexthop = find_known_way(client->words[3], hash % XDPLB_CLIENT_SETS);
+		nexthop = find_known_way(client.words[3], hash % XDPLB_CLIENT_SETS);
 	if (nexthop)
 		return nexthop;
 	nexthop = bpf_map_lookup_elem(&client_nexthops, &place);
 	if (!nexthop)
 		return NULL;
-	refresh_nexthop(p, nexthop, client);
+	refresh_nexthop(p, nexthop, &client);
 	if (!p->is_ipv6)
 		note_way(nexthop, hash % XDPLB_CLIENT_SETS);
 	return nexthop;

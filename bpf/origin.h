@@ -18,46 +18,50 @@ static __always_inline bool is_same_origin(const struct flow *a, const struct fl
 	       is_same_address(&a->vip, &b->vip);
 }
 
-static __always_inline void remember_proven(const struct flow_query *query, struct flow *origin)
+static __always_inline void remember_proven(const struct flow_query *query)
 {
-	start_flow(query, origin);
-	bpf_map_update_elem(&origins, &query->key, origin, BPF_ANY);
+	struct flow *draft = find_draft();
+
+	if (!draft)
+		return;
+	start_flow(query, draft);
+	bpf_map_update_elem(&origins, &query->key, draft, BPF_ANY);
 	count_event(FLOW_EVENT_REMEMBERED);
 }
 
 /* Notes that the client's packets reach the backend by query->vip, or directly. */
 __noinline int note_origin(const struct flow_query *query)
 {
-	struct flow *known, *waiting, *stray;
-	struct flow origin = {};
+	struct flow *origin, *known, *waiting, *stray;
 
-	if (!query)
+	origin = begin_draft();
+	if (!query || !origin)
 		return 0;
 	count_event(FLOW_EVENT_ASKED);
-	origin.kind = query->vip_port ? FLOW_VIP : FLOW_DIRECT;
-	origin.vip = query->vip;
-	origin.vip_port = query->vip_port;
+	origin->kind = query->vip_port ? FLOW_VIP : FLOW_DIRECT;
+	origin->vip = query->vip;
+	origin->vip_port = query->vip_port;
 	if (is_first_segment(query->tcp_flags)) {
-		remember_pending(query, &origin);
+		remember_pending(query);
 		return 0;
 	}
 	known = bpf_map_lookup_elem(&origins, &query->key);
-	if (known && is_same_origin(known, &origin)) {
+	if (known && is_same_origin(known, origin)) {
 		touch_flow(query, known);
 		return 0;
 	}
 	waiting = find_pending(query);
-	if (waiting && !is_same_origin(waiting, &origin))
+	if (waiting && !is_same_origin(waiting, origin))
 		waiting = NULL;
 	/* The client comes another way now. A datagram is believed, a segment if the backend
 	 * has answered a SYN that came that way too: no live flow gets a SYN-ACK. */
 	if (known && (!is_about_tcp(query) || (waiting && waiting->answered)))
-		remember_proven(query, &origin);
+		remember_proven(query);
 	if (known || waiting)
 		return 0;
 	stray = bpf_map_lookup_elem(&strays, &query->key);
-	if (!stray || !is_same_origin(stray, &origin))
-		remember_stray(query, &origin);
+	if (!stray || !is_same_origin(stray, origin))
+		remember_stray(query);
 	return 0;
 }
 
@@ -72,11 +76,13 @@ static __always_inline int tell_origin(const struct flow *origin, struct flow_qu
  * the backend refuses it, or answers its SYN only, which may be anybody's. */
 static __always_inline int take_candidate(struct flow_query *query, const struct flow *flow)
 {
-	struct flow proven = *flow;
+	struct flow *draft = find_draft();
 
-	if (!query->is_quoted && !(query->tcp_flags & (TCP_SYN | TCP_RST)))
-		remember_proven(query, &proven);
-	return tell_origin(&proven, query);
+	if (draft && !query->is_quoted && !(query->tcp_flags & (TCP_SYN | TCP_RST))) {
+		*draft = *flow;
+		remember_proven(query);
+	}
+	return tell_origin(flow, query);
 }
 
 /* How the flow of a reply came to its backend: its kind, and in query->vip the VIP;

@@ -32,15 +32,18 @@ static __always_inline bool is_over(const struct flow_query *query, const struct
 				info->drain_timeout_ms * 1000000ULL;
 }
 
-static __always_inline void set_home(struct flow *flow, __u32 slot_index, __u16 id)
+static __always_inline void draft_home(const struct flow_query *query, __u16 id)
 {
+	struct flow *draft = begin_draft();
 	__u32 key = id;
 	struct backend *backend = bpf_map_lookup_elem(&backends, &key);
 
-	flow->kind = FLOW_BACKEND;
-	flow->slot = slot_index;
-	flow->backend = id;
-	flow->born = backend ? backend->born : 0;
+	if (!draft)
+		return;
+	draft->kind = FLOW_BACKEND;
+	draft->slot = query->slot_index;
+	draft->backend = id;
+	draft->born = backend ? backend->born : 0;
 }
 
 /* Whether the slot's older flows are still being learnt. The window ends by itself: a
@@ -58,13 +61,17 @@ static __always_inline bool is_moved(const struct flow_query *query)
 
 /* Remembers a flow that has proven itself; false if there is no room. */
 static __always_inline bool remember_home(const struct flow_query *query,
-					  const struct flow *waiting, struct flow *flow)
+					  const struct flow *waiting)
 {
-	*flow = *waiting;
-	start_flow(query, flow);
-	flow->closing |= waiting->closing;
-	flow->slot = query->slot_index;
-	if (bpf_map_update_elem(&flows, &query->key, flow, BPF_ANY)) {
+	struct flow *draft = find_draft();
+
+	if (!draft)
+		return false;
+	*draft = *waiting;
+	start_flow(query, draft);
+	draft->closing |= waiting->closing;
+	draft->slot = query->slot_index;
+	if (bpf_map_update_elem(&flows, &query->key, draft, BPF_ANY)) {
 		count_event(FLOW_EVENT_REFUSED);
 		return false;
 	}
@@ -73,7 +80,7 @@ static __always_inline bool remember_home(const struct flow_query *query,
 }
 
 static __always_inline __u16 follow_pending(const struct flow_query *query,
-					    const struct flow *waiting, struct flow *flow)
+					    const struct flow *waiting)
 {
 	__u16 id = waiting->backend;
 
@@ -81,8 +88,8 @@ static __always_inline __u16 follow_pending(const struct flow_query *query,
 	if (query->tcp_flags & TCP_RST)
 		return id;
 	/* Without room it waits where no sequence number is asked for. */
-	if (!remember_home(query, waiting, flow))
-		remember_stray(query, flow);
+	if (!remember_home(query, waiting))
+		remember_stray(query);
 	/* Or the FIN's own ACK, if little was sent, would continue that SYN. */
 	bpf_map_delete_elem(&pending, &query->key);
 	return id;
@@ -95,14 +102,13 @@ static __always_inline bool is_proven(const struct flow_query *query, const stru
 	return is_near(query, stray) && !(query->tcp_flags & TCP_RST);
 }
 
-static __always_inline __u16 follow_stray(const struct flow_query *query, struct flow *stray,
-					  struct flow *flow)
+static __always_inline __u16 follow_stray(const struct flow_query *query, struct flow *stray)
 {
 	__u16 id = stray->backend;
 
 	if (query->is_quoted)
 		return id;
-	if (is_proven(query, stray) && remember_home(query, stray, flow)) {
+	if (is_proven(query, stray) && remember_home(query, stray)) {
 		bpf_map_delete_elem(&strays, &query->key);
 		return id;
 	}
@@ -127,7 +133,6 @@ static __always_inline __u16 waiting_backend(const struct flow_query *query, __u
 __noinline int recall_backend(const struct flow_query *query)
 {
 	struct flow *flow, *stray = NULL, *waiting = NULL;
-	struct flow found = {};
 	bool moved;
 	__u16 here;
 
@@ -157,24 +162,24 @@ __noinline int recall_backend(const struct flow_query *query)
 	    (!waiting || waiting->backend == here))
 		return here;
 	if (is_first_segment(query->tcp_flags)) {
-		set_home(&found, query->slot_index, here);
-		remember_pending(query, &found);
+		draft_home(query, here);
+		remember_pending(query);
 		return here;
 	}
 	if (waiting && is_at_home(waiting))
-		return follow_pending(query, waiting, &found);
+		return follow_pending(query, waiting);
 	if (flow) { /* closing, and nothing new has come */
 		touch_flow(query, flow);
 		return flow->backend;
 	}
 	if (stray)
-		return follow_stray(query, stray, &found);
+		return follow_stray(query, stray);
 	if (moved)
 		here = query->slot.previous; /* older than the move */
 	if (query->is_quoted)
 		return waiting_backend(query, here);
-	set_home(&found, query->slot_index, here);
-	remember_stray(query, &found);
+	draft_home(query, here);
+	remember_stray(query);
 	return here;
 }
 

@@ -57,18 +57,12 @@ static __always_inline enum verdict choose_way(const struct packet *p,
 	return VERDICT_DROP_NO_ROUTE;
 }
 
-static __always_inline void set_macs(struct packet *p, const struct nexthop *nexthop)
-{
-	copy_mac(p->eth->h_dest, nexthop->destination_mac);
-	copy_mac(p->eth->h_source, nexthop->source_mac);
-}
-
 /* Ethernet and TTL, for a packet that leaves without the stack's help. */
 static __always_inline void address_frame(struct packet *p, const struct nexthop *nexthop)
 {
 	p->egress = nexthop->ifindex;
 	lower_ttl(p);
-	set_macs(p, nexthop);
+	write_macs(p->eth, nexthop);
 }
 
 /* Tells the sender which size would fit, out of the interface where the packet came in. */

@@ -6,43 +6,40 @@
 #include "directory.h"
 #include "ip.h"
 
-/* Whether some service has this VIP; the port is 0. A global function: few packets ask. */
-__noinline int is_vip(const struct endpoint *any_port)
+/* Whether some service of this protocol has this VIP. Few packets ask. */
+static __always_inline bool is_vip(const struct address *address, __u8 protocol)
 {
-	__u32 only = 0;
-	struct settings *now = bpf_map_lookup_elem(&settings, &only);
-	struct entry *entry = now && any_port ? find_entry(now, any_port) : NULL;
+	struct endpoint any_port = {*address, 0, protocol, 0};
+	struct entry *entry = find_entry_slowly(&any_port);
 
 	return entry && entry->parts & ENTRY_SERVICE;
 }
 
 static __always_inline bool is_vip_of(const struct packet *p, __u8 protocol)
 {
-	struct endpoint any_port = {p->destination.address, 0, protocol, 0};
+	struct address destination = read_destination_address(p);
 
-	return is_vip(&any_port);
+	return is_vip(&destination, protocol);
 }
 
 /* Whether the packet comes from a VIP, this one or another: what is sent in a VIP's name
  * and comes back would go in a circle. Loopback talks to itself. */
 static __always_inline bool is_from_vip(const struct packet *p)
 {
-	struct endpoint any_port = {p->source.address, 0, p->destination.protocol, 0};
-	__u32 last = bpf_ntohl(p->source.address.words[3]);
+	struct address source = read_source_address(p);
+	__u32 last = bpf_ntohl(source.words[3]);
 	__u64 word = p->settings->vip_filter[last / 64 % XDPLB_VIP_FILTER_WORDS];
 
-	if (!(word >> last % 64 & 1) || is_loopback(&p->source.address))
-		return false;
-	return is_vip(&any_port);
+	return word >> last % 64 & 1 && !is_loopback(&source) && is_vip(&source, p->protocol);
 }
 
 /* Whether the packet, whose ports can't be read, goes to the VIP of some service of
  * its protocol; of any, where extension headers hide the protocol. */
 static __always_inline bool is_to_vip(const struct packet *p)
 {
-	if (p->is_ipv6 && is_extension(p->destination.protocol))
+	if (p->is_ipv6 && is_extension(p->protocol))
 		return is_vip_of(p, IPPROTO_TCP) || is_vip_of(p, IPPROTO_UDP);
-	return is_vip_of(p, p->destination.protocol);
+	return is_vip_of(p, p->protocol);
 }
 
 #endif

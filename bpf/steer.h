@@ -36,37 +36,52 @@ static __always_inline struct slot read_slot(__u32 index)
 	return now;
 }
 
-/* Returns the backend's id, or 0 where the service has none, for the flow between client
- * and VIP, which is the packet's own or the one that an ICMP error quotes. */
-static __always_inline __u32 steer_flow(const struct packet *p, const struct endpoint *client,
-					const struct endpoint *vip, const struct service *service,
-					bool is_quoted)
+/* Whether every flow of the slot lives on its backend, or has to be asked for. */
+static __always_inline bool is_settled(struct slot slot, const struct service *service)
 {
-	__u32 index = choose_slot(p->settings, client, service);
-	struct slot slot = read_slot(index);
-	struct flow_query query;
-
-	if (slot.previous == 0 && !(service->flags & SERVICE_TRACKED))
-		return slot.backend;
-	ask_about(p, client, vip, &query);
-	query.slot_index = index;
-	query.slot = slot;
-	query.service = service->id;
-	query.is_quoted = is_quoted;
-	query.is_tracked = (service->flags & SERVICE_TRACKED) != 0;
-	return recall_backend(&query);
+	return slot.previous == 0 && !(service->flags & SERVICE_TRACKED);
 }
 
+static __always_inline __u32 recall(struct flow_query *query, const struct service *service,
+				    __u32 index, struct slot slot)
+{
+	if (!query)
+		return slot.backend;
+	query->slot_index = index;
+	query->slot = slot;
+	query->service = service->id;
+	query->is_tracked = (service->flags & SERVICE_TRACKED) != 0;
+	return recall_backend(query);
+}
+
+/* Returns the backend's id, or 0 where the service has none. */
 static __always_inline __u32 steer(const struct packet *p, const struct service *service)
 {
-	return steer_flow(p, &p->source, &p->destination, service, false);
+	struct endpoint client = read_source(p), vip;
+	__u32 index = choose_slot(p->settings, &client, service);
+	struct slot slot = read_slot(index);
+
+	if (is_settled(slot, service))
+		return slot.backend;
+	client = read_source(p); /* anew: most packets need not keep it until here */
+	vip = read_destination(p);
+	return recall(ask_about(p, &client, &vip.address, vip.port), service, index, slot);
 }
 
-/* The same for a quoted packet, sent by the service's VIP to the client. */
+/* The same for the flow of a packet that an ICMP error quotes, sent by `vip` to `client`. */
 static __always_inline __u32 steer_quoted(const struct packet *p, const struct endpoint *client,
 					  const struct endpoint *vip, const struct service *service)
 {
-	return steer_flow(p, client, vip, service, true);
+	__u32 index = choose_slot(p->settings, client, service);
+	struct slot slot = read_slot(index);
+	struct flow_query *query;
+
+	if (is_settled(slot, service))
+		return slot.backend;
+	query = ask_about(p, client, &vip->address, vip->port);
+	if (query)
+		query->is_quoted = true;
+	return recall(query, service, index, slot);
 }
 
 static __always_inline struct backend *find_backend(__u32 id)

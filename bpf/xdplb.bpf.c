@@ -38,13 +38,15 @@ static __always_inline enum verdict judge_portless(const struct packet *p, enum 
 
 static __always_inline enum verdict handle_transport(struct packet *p)
 {
-	struct entry *there = find_entry(p->settings, &p->destination), *from;
+	struct endpoint end = read_destination(p);
+	struct entry *there = find_entry(p->settings, &end), *from;
 
 	if (there && there->service.ring_size)
 		return forward(p, &there->service);
 	if (!p->settings->has_replies)
 		return VERDICT_PASS_OTHER;
-	from = find_entry(p->settings, &p->source);
+	end = read_source(p);
+	from = find_entry(p->settings, &end);
 	if (from && from->parts & ENTRY_REPLY)
 		return answer(p, &from->reply);
 	if (there && there->parts & ENTRY_REPLY)
@@ -77,40 +79,34 @@ static __always_inline enum verdict handle_ip(struct packet *p)
 	return handle_transport(p);
 }
 
-/* --- the ways in: a function each, so that each has the stack for itself --- */
+/* --- the ways in --- */
 
-static __noinline enum verdict handle_ipv4(struct xdp_md *ctx, __u32 l2_size, __u32 *egress)
+static __always_inline int handle_ipv4(struct xdp_md *ctx, __u32 l2_size)
 {
 	struct packet packet = {.is_ipv6 = false};
-	enum verdict verdict;
 
 	if (!begin_packet(&packet, ctx, l2_size))
-		return VERDICT_PASS_OTHER;
-	verdict = handle_ip(&packet);
-	*egress = packet.egress;
-	return verdict;
+		return finish(VERDICT_PASS_OTHER, 0);
+	return finish(handle_ip(&packet), packet.egress);
 }
 
-static __noinline enum verdict handle_ipv6(struct xdp_md *ctx, __u32 l2_size, __u32 *egress)
+/* A function, so that IPv4 packets have the stack for themselves. */
+static __noinline int handle_ipv6(struct xdp_md *ctx, __u32 l2_size)
 {
 	struct packet packet = {.is_ipv6 = true};
-	enum verdict verdict;
 
 	if (!begin_packet(&packet, ctx, l2_size))
-		return VERDICT_PASS_OTHER;
-	verdict = handle_ip(&packet);
-	*egress = packet.egress;
-	return verdict;
+		return finish(VERDICT_PASS_OTHER, 0);
+	return finish(handle_ip(&packet), packet.egress);
 }
 
-static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 l2_size, bool is_ipv6,
-					   __u32 *egress)
+static __noinline int handle_icmp(struct xdp_md *ctx, __u32 l2_size, bool is_ipv6)
 {
 	struct packet packet = {};
 	enum verdict verdict;
 
 	if (!begin_packet(&packet, ctx, l2_size))
-		return VERDICT_PASS_OTHER;
+		return finish(VERDICT_PASS_OTHER, 0);
 	if (is_ipv6) { /* a constant in each copy of the code */
 		packet.is_ipv6 = true;
 		verdict = handle_message(&packet);
@@ -118,33 +114,27 @@ static __noinline enum verdict handle_icmp(struct xdp_md *ctx, __u32 l2_size, bo
 		packet.is_ipv6 = false;
 		verdict = handle_message(&packet);
 	}
-	*egress = packet.egress;
-	return verdict;
+	return finish(verdict, packet.egress);
 }
 
 SEC("xdp")
 int xdplb(struct xdp_md *ctx)
 {
-	enum verdict verdict = VERDICT_PASS_OTHER;
-	__u32 l2_size = 0, egress = 0;
+	__u32 l2_size = 0;
 
 	switch (sort_frame(ctx, &l2_size)) {
 	case FRAME_KIND_IPV4:
-		verdict = handle_ipv4(ctx, l2_size, &egress);
-		break;
+		return handle_ipv4(ctx, l2_size);
 	case FRAME_KIND_IPV6:
-		verdict = handle_ipv6(ctx, l2_size, &egress);
-		break;
+		return handle_ipv6(ctx, l2_size);
 	case FRAME_KIND_ICMP:
-		verdict = handle_icmp(ctx, l2_size, false, &egress);
-		break;
+		return handle_icmp(ctx, l2_size, false);
 	case FRAME_KIND_ICMPV6:
-		verdict = handle_icmp(ctx, l2_size, true, &egress);
-		break;
+		return handle_icmp(ctx, l2_size, true);
 	case FRAME_KIND_OTHER:
 		break;
 	}
-	return finish(verdict, egress);
+	return finish(VERDICT_PASS_OTHER, 0);
 }
 
 /* bpf_fib_lookup and the coarse clock are for GPL-compatible programs. */

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 NAME_SIZE = 64
 VIP_FILTER_WORDS = 32
 VIP_FILTER_BITS = 64 * VIP_FILTER_WORDS
@@ -138,11 +138,12 @@ NEXTHOP = np.dtype(
         ("address", _ADDRESS),
         ("ifindex", "u4"),
         ("mtu", "u4"),
-        ("action", "u1"),
-        ("flags", "u1"),
         ("destination_mac", "V6"),
         ("source_mac", "V6"),
-        ("is_gateway", "u2"),
+        ("action", "u1"),
+        ("flags", "u1"),
+        ("is_gateway", "u1"),
+        ("tunnel_family", "u1"),
         ("tunnel_source", _ADDRESS),
     ],
     align=True,

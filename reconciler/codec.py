@@ -168,7 +168,7 @@ def _settings_fields(row: Settings) -> tuple[Any, ...]:
         row.tunnel.gue_port,
         row.tunnel.gue_checksum,
         not row.answers_echo,
-        64 - (row.directory_groups.bit_length() - 1),
+        64 - (row.directory_places.bit_length() - 1),
         row.has_replies,
         _split_filter(row.vip_filter),
     )

@@ -519,7 +519,7 @@ class _Compiler:
             config.tunnel,
             config.answers_echo,
             vip_filter,
-            count_groups(count_entries(config.limits)),
+            abi.GROUP_PLACES * count_groups(count_entries(config.limits)),
             has_replies=has_replies,
         )
 

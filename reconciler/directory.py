@@ -4,12 +4,15 @@ A hash map's lookup is a call that the JIT can't see into, and three of them wer
 larger part of what a packet cost. Here a packet reads one group, and a row only if the
 group has its tag.
 
-    groups   8 tags of one byte, 0 for an empty place, and 8 numbers of rows
+    groups   8 places: 8 tags of one byte, 0 for an empty place, and 8 numbers of rows
     rows      an endpoint, and what it is: a service's VIP, a backend that replies, or both
 
 Both arrays are mapped memory. Every step is one aligned store that a packet sees or
 doesn't: a row is written before a group leads to it, and is changed by leading to
 another one.
+
+An endpoint's hash says its group and its home there. Who is at home is found without a search,
+so a new one gets its home if that is empty, else any other place.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ Records = np.ndarray[tuple[int], np.dtype[np.void]]
 _MASK = (1 << 64) - 1
 # 2^64 over the golden ratio (Knuth, The Art of Computer Programming, 3, 6.4), and the
 # multipliers of SplitMix64 for IPv6's other words.
-_GOLDEN = 0x9E3779B97F4A7C15
+GOLDEN = 0x9E3779B97F4A7C15
 _WORD_FACTORS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _PARTS = {
     "services": ("service", abi.EntryPart.SERVICE),
@@ -61,13 +64,17 @@ def count_groups(rows: int) -> int:
 
 
 def hash_endpoint(endpoint: Endpoint) -> int:
-    """Return the 64-bit hash of an endpoint: the top bits say the group, bits 9 to 15 the tag."""
+    """Return the 64-bit hash of an endpoint: the top bits say the place, bits 33 to 39 the tag.
+
+    A bit of the product depends on the bits below it only, and these 40 on the port and the
+    address's last byte: the endpoints of a port have tags that differ.
+    """
     data = codec.encode_address(endpoint.address)
     high, low = int.from_bytes(data[:8], "big"), int.from_bytes(data[8:], "big")
     x = (low << 32 | endpoint.port << 8 | endpoint.protocol) & _MASK
     x ^= (high * _WORD_FACTORS[0]) & _MASK
     x ^= ((low >> 32) * _WORD_FACTORS[1]) & _MASK
-    return (x * _GOLDEN) & _MASK
+    return (x * GOLDEN) & _MASK
 
 
 def _decode_entries(table: str, cells: Cells) -> list[tuple[Endpoint, Any]]:
@@ -91,7 +98,7 @@ class Directory:
         self._groups = groups
         self._rows = rows
         self._spare = spare
-        self._shift = 64 - (len(groups).bit_length() - 1)
+        self._shift = 64 - (groups["tags"].size.bit_length() - 1)
         self._read = {table: Rows(partial(_decode_entries, table)) for table in _PARTS}
         # What was read last, by row and by endpoint.
         self._read_before: dict[str, tuple[dict[int, Any], dict[Endpoint, Any]]]
@@ -149,7 +156,7 @@ class Directory:
         return entry
 
     def _replace(self, key: Endpoint, entry: Any) -> None:
-        group, tag = self._locate(key)
+        group, home, tag = self._locate(key)
         place = self._find(key)
         if not entry["parts"]:
             if place is not None:
@@ -163,15 +170,16 @@ class Directory:
             self._groups["rows"][place] = number
             self._free.append(before)
             return
-        empty = np.flatnonzero(self._groups["tags"][group] == 0)
-        if not empty.size:
+        empty = np.flatnonzero(self._groups["tags"][group] == 0).tolist()
+        if not empty:
             self._free.append(number)
             raise Unavailable(
                 f"no place for {key.address} port {key.port} in the directory of endpoints",
                 remedy="raise limits.services or limits.backends in lb.yaml",
             )
-        self._groups["rows"][group, empty[0]] = number
-        self._groups["tags"][group, empty[0]] = tag
+        new_place = home if home in empty else empty[0]
+        self._groups["rows"][group, new_place] = number
+        self._groups["tags"][group, new_place] = tag
 
     def _take_row(self, *, is_new: bool) -> int:
         if is_new and len(self._free) <= self._spare:
@@ -181,13 +189,15 @@ class Directory:
             )
         return self._free.popleft()
 
-    def _locate(self, key: Endpoint) -> tuple[int, int]:
+    def _locate(self, key: Endpoint) -> tuple[int, int, int]:
+        """Return the group, the home in it, and the tag of an endpoint."""
         hashed = hash_endpoint(key)
-        return hashed >> self._shift, hashed >> 8 & 0xFF | 1
+        group, home = divmod(hashed >> self._shift, abi.GROUP_PLACES)
+        return group, home, hashed >> 32 & 0xFF | 1
 
     def _find(self, key: Endpoint) -> tuple[int, int] | None:
         """Return the group and the place of an endpoint."""
-        group, tag = self._locate(key)
+        group, _, tag = self._locate(key)
         wanted = codec.ENDPOINT.encode(key)
         for place in np.flatnonzero(self._groups["tags"][group] == tag).tolist():
             row = self._rows[self._groups["rows"][group, place]]

@@ -121,8 +121,8 @@ class BackendInfo(NamedTuple):
 class Settings(NamedTuple):
     """What every packet's journey depends on.
 
-    `vip_filter` has bit n set if the last 11 bits of some VIP are n; `directory_groups`,
-    a power of two, is how many groups find them.
+    `vip_filter` has bit n set if the last 11 bits of some VIP are n; `directory_places`,
+    a power of two, is how many places there are to find them in.
     """
 
     ticks_per_second: int
@@ -130,7 +130,7 @@ class Settings(NamedTuple):
     tunnel: Tunnel = Tunnel()
     answers_echo: bool = True
     vip_filter: int = 0
-    directory_groups: int = 1
+    directory_places: int = 8
     has_replies: bool = False
 
 

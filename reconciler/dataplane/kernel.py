@@ -118,7 +118,7 @@ class KernelDataplane:
         capacities = list_capacities(limits)
         remove_folder(self.pins.maps_in_making)
         self.pins.maps_in_making.mkdir(mode=0o700)
-        with self._open_object() as handle:
+        with self._open_object(read_program()[0]) as handle:
             for name, entries in capacities.items():
                 handle_map = self.libbpf.find_map(handle, name)
                 result = self.libbpf.library.bpf_map__set_max_entries(handle_map, entries)
@@ -170,8 +170,7 @@ class KernelDataplane:
         return int(np.frombuffer(data, abi.SETTINGS)["abi_version"][0])
 
     @contextmanager
-    def _open_object(self) -> Iterator[int]:
-        elf, _ = read_program()
+    def _open_object(self, elf: bytes) -> Iterator[int]:
         handle = self.libbpf.open_object(elf)
         try:
             yield handle
@@ -440,18 +439,26 @@ class KernelDataplane:
     def _loaded_program(self, sha256: str) -> Iterator[int]:
         path = self.pins.program(sha256)
         if not path.exists():
-            self._load_program()
+            with self.loaded_object(read_program()[0]) as handle:
+                self._pin_program(handle)
         with self._opened(path) as fd:
             yield fd
 
-    def _load_program(self) -> None:
-        with self._open_object() as handle:
+    @contextmanager
+    def loaded_object(self, elf: bytes) -> Iterator[int]:
+        """The programs of an ELF, verified, on the maps that are there: libbpf's handle of them.
+
+        Raises:
+            Unavailable: it lacks a map.
+            KernelRefused: the verifier refuses it.
+        """
+        with self._open_object(elf) as handle:
             for name in abi.MAPS:
                 found = self.libbpf.find_map(handle, name)
                 result = self.libbpf.library.bpf_map__reuse_fd(found, self._fd(name))
                 self.libbpf.check(result, f"cannot use the pinned map {name}")
             self.libbpf.load_object(handle)
-            self._pin_program(handle)
+            yield handle
 
     def forget_old_programs(self) -> None:
         """Remove the pins of programs that no link uses any more."""

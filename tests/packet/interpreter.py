@@ -68,17 +68,10 @@ class Program:
 def linked_program(balancer: Balancer, elf: bytes) -> Iterator[Program]:
     """The program of an ELF, on the balancer's maps, until the block ends."""
     libbpf = balancer.libbpf
-    library = libbpf.library
-    handle = libbpf.open_object(elf)
-    try:
-        maps = {name: libbpf.find_map(handle, name) for name in abi.MAPS}
-        for name, found in maps.items():
-            libbpf.check(library.bpf_map__reuse_fd(found, balancer.fd(name)), name)
-        libbpf.load_object(handle)
-        names = {library.bpf_map__fd(found): name for name, found in maps.items()}
+    with balancer.dataplane.loaded_object(elf) as handle:
+        maps = ((name, libbpf.find_map(handle, name)) for name in abi.MAPS)
+        names = {libbpf.library.bpf_map__fd(found): name for name, found in maps}
         yield Program(_read_instructions(libbpf, handle), names, libbpf.program_fd(handle, PROGRAM))
-    finally:
-        library.bpf_object__close(handle)
 
 
 def _read_instructions(libbpf: Libbpf, handle: int) -> tuple[_Instruction, ...]:

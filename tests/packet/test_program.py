@@ -27,10 +27,10 @@ from .services import Mode
 pytestmark = pytest.mark.root
 
 # The verifier stops at a million instructions, and kernels differ in how many they walk.
-# Measured on Linux 6.18: 143,000 with clang 14, 210,000 with clang 19.
+# Measured on Linux 6.18: 171,000 with clang 14, 188,000 with clang 15, 174,000 with clang 22.
 MOST_VERIFIED_INSTRUCTIONS = 300_000
-# As the kernel has translated it, lookups in arrays inlined: 11,877 with clang 14.
-MOST_TRANSLATED_INSTRUCTIONS = 13_000
+# As the kernel has translated it, lookups in arrays inlined: 13,358 with clang 14.
+MOST_TRANSLATED_INSTRUCTIONS = 14_000
 
 # The client's source must not look like a VIP's to the filter, which would cost a lookup.
 CLIENT = "198.51.100.40"
@@ -39,22 +39,22 @@ EVERY = ("settings", "directory", "verdicts")
 STEERED = (*EVERY, "endpoints", "slots", "backends", "backend_nexthops", "backend_stats")
 REPLIED = ("settings", "directory", "directory", "verdicts", "endpoints")
 
-# Instructions over IPv4 and over IPv6: the most that clang 14 and 19 make, and 2 in 100.
+# Instructions over IPv4 and over IPv6: the most that clang 14 to 22 make, and 2 in 100.
 # Lookups: each in an array, which the kernel inlines.
 CASES = {
-    "l2dsr": ((480, 570), STEERED),
-    "ipip": ((690, 790), STEERED),
-    "gue": ((820, 975), STEERED),
-    "nat": ((575, 680), (*STEERED, "direct_seen")),
-    "reply": ((570, 655), (*REPLIED, "direct_seen", "backend_stats")),
-    "stranger": ((225, 272), REPLIED[:4]),
+    "l2dsr": ((460, 522), STEERED),
+    "ipip": ((596, 705), STEERED),
+    "gue": ((755, 895), STEERED),
+    "nat": ((552, 638), (*STEERED, "direct_seen")),
+    "reply": ((561, 604), (*REPLIED, "direct_seen", "backend_stats")),
+    "stranger": ((242, 281), REPLIED[:4]),
 }
 # Where a reply's way is found, by family.
 CLIENTS = {4: ("client_ways", "ways"), 6: ("client_nexthops",)}
 # No clock, no hash map, no route: those of a settled packet in a network that stays as it is.
 HELPERS = {LOOKUP, JIFFIES, REDIRECT, ADJUST_HEAD}
-# The way in of its family. Each call costs 10 ns where returns go through a thunk.
-MOST_CALLS = 1
+# IPv6's way in. A call costs up to 10 ns where returns go through a thunk.
+MOST_CALLS = {4: 0, 6: 1}
 
 
 def list_compilers():
@@ -126,6 +126,6 @@ def test_cost_of_a_packet(balancer, elf, family, case, capsys):
         print(f"{case}, IPv{family}: {count.instructions} instructions", end="; ")
     assert (count.action, count.frame) == expected, "not the kernel's own journey"
     assert count.instructions <= ceilings[family == 6]
-    assert count.calls <= MOST_CALLS
+    assert count.calls <= MOST_CALLS[family]
     assert count.lookups == Counter((*lookups, *(CLIENTS[family] if case == "reply" else ())))
     assert set(count.helpers) <= HELPERS

@@ -63,10 +63,10 @@ ROWS: dict[str, tuple[Any, str]] = {
             0x5EED,
             Tunnel(IPv4Network("10.200.0.0/16"), gue_port=6081),
             vip_filter=2 | 1 << 2000,
-            directory_groups=1024,
+            directory_places=1024,
             has_replies=True,
         ),
-        "03000000" + "fa000000" + "ed5e000000000000"
+        "04000000" + "fa000000" + "ed5e000000000000"
         "00000000000000000000ffff0ac80000" + 16 * "00" + "ffff0000" + "00000000"
         "17c101000000000036000000" + "01000000" + "02" + 249 * "00" + "01" + 5 * "00",
     ),

@@ -95,7 +95,7 @@ def test_every_row_of_a_first_apply() -> None:
             250,
             7,
             vip_filter=1 << (int(vip) % 2048),
-            directory_groups=count_groups(count_entries(Limits(services=4, backends=8))),
+            directory_places=8 * count_groups(count_entries(Limits(services=4, backends=8))),
             has_replies=True,
         )
     }
