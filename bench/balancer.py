@@ -14,14 +14,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from reconciler import netlink
 from reconciler.abi import Verdict
 from reconciler.dataplane.bpffs import ensure_bpffs
-from reconciler.dataplane.kernel import KernelDataplane, read_program
+from reconciler.dataplane.kernel import PROGRAM, KernelDataplane, read_program
 from reconciler.desired import compile_tables
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.lab.namespaces import add_namespaces, delete_namespaces, entered, make_tag, run_tool
@@ -112,11 +112,11 @@ class Balancer:
         links = json.loads(run_tool(["ip", "-n", namespace, "-json", "link", "show"]))
         self.ifindexes = {link["ifname"]: int(link["ifindex"]) for link in links}
         self.program_fd = -1
+        self._own = ExitStack()
 
     def close(self) -> None:
         """Let go of everything."""
-        if self.program_fd >= 0:
-            os.close(self.program_fd)
+        self._own.close()
         self.dataplane.close()
         self.dataplane.pins.remove_contents()
 
@@ -135,8 +135,17 @@ class Balancer:
             desired = compile_tables(config, environment, observed, now_ns=time.monotonic_ns())
             for operation in diff(desired, observed):
                 self.dataplane.write(operation)
-            (_, path) = next(self.dataplane.pins.find_programs())
-            self.program_fd = self.libbpf.get(str(path))
+        self.load()
+
+    def load(self) -> None:
+        """Load the program anew, on the maps that are there: it lies elsewhere in memory then."""
+        self._own.close()
+        handle = self._own.enter_context(self.dataplane.loaded_object(read_program()[0]))
+        self.program_fd = self.libbpf.program_fd(handle, PROGRAM)
+        for _, _, path in self.dataplane.pins.find_links():
+            link = self.libbpf.get(str(path))
+            self.libbpf.update_link(link, self.program_fd)
+            os.close(link)
 
     def read_verdicts(self) -> dict[Verdict, int]:
         """How many packets got each verdict so far."""

@@ -41,7 +41,7 @@ from bench.balancer import (
     run_ip,
     vip,
 )
-from bench.objects import Loaded, loaded
+from bench.objects import Loaded, compile_program, loaded
 from bench.packets import MANY, MOST, SYNS, Flows, encode_course, to_address
 from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
@@ -276,7 +276,7 @@ def running_range() -> Iterator[Range]:
         run_ip(lb, lines + ipv4_only + same)
         _write_rules(lb, far, 100)
         balancer = stack.enter_context(filled_balancer(lb, config))
-        objects = stack.enter_context(loaded(balancer.libbpf, "live"))
+        objects = stack.enter_context(loaded(balancer.libbpf, compile_program("live")))
         shooting = Range(balancer, objects, gen, lb, far)
         stack.callback(shooting.close)
         shooting.prepare()
@@ -295,6 +295,7 @@ def measure(
     with on_one_cpu() as cpu, running_range() as shooting:
 
         def measure_round() -> dict[str, tuple[int, int, float]]:
+            shooting.balancer.load()
             return {each.name: _measure_one(shooting, each, packets) for each in everybody}
 
         measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)

@@ -70,9 +70,9 @@ class Loaded:
 
 
 @contextmanager
-def loaded(libbpf: Libbpf, name: str) -> Iterator[Loaded]:
-    """The programs of `programs/NAME.bpf.c`, until the block ends."""
-    handle = libbpf.open_object(compile_program(name))
+def loaded(libbpf: Libbpf, elf: bytes) -> Iterator[Loaded]:
+    """The programs of an ELF, until the block ends."""
+    handle = libbpf.open_object(elf)
     try:
         libbpf.load_object(handle)
         yield Loaded(libbpf, handle)

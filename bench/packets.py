@@ -30,6 +30,7 @@ _COURSE = np.dtype(
         ("tcp_check", "u2"),
     ]
 )
+COURSE_SIZE = _COURSE.itemsize
 CLIENTS = {4: "10.0.0.0", 6: "2001:db8:1::"}  # and those that follow; 2^24 of them
 CLIENT_PORT = 1024
 _PAYLOAD = bytes(64 - 14 - 20)  # a little more than the smallest frame
@@ -88,3 +89,8 @@ def encode_course(
     course["ip_check"] = np.frombuffer(frame[24:26], "u2")[0]
     course["tcp_check"] = np.frombuffer(frame[tcp + 16 : tcp + 18], "u2")[0]
     return frame, course.tobytes()
+
+
+def read_count(course: bytes) -> int:
+    """How many packets a course has had so far."""
+    return int(np.frombuffer(course, _COURSE)["count"][0])

@@ -1,7 +1,8 @@
 """What the program takes for a packet, in nanoseconds, by BPF_PROG_TEST_RUN.
 
 Contenders take turns, round by round; each round has its own floor for every number of
-flows. `programs/drive.bpf.c` gives each a fresh packet of the next flow.
+flows. `programs/drive.bpf.c` gives each a fresh packet of the next flow. Every round loads
+all programs anew: where one happens to lie in memory makes it up to 20 ns slower.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import ctypes as ct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
+import numpy as np
 from scapy.packet import Packet
 
 from bench.balancer import (
@@ -26,25 +29,29 @@ from bench.balancer import (
     running_balancer,
     vip,
 )
-from bench.objects import Loaded, loaded
+from bench.objects import Loaded, compile_program, loaded
 from bench.packets import (
     ALL_FLOWS,
     CLIENT_PORT,
     CLIENTS,
+    COURSE_SIZE,
     Flows,
     encode_course,
     make_packet,
+    read_count,
     to_address,
 )
 from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
+from bench.yardstick import Yardstick, own_yardstick
 from reconciler.abi import Verdict
-from reconciler.dataplane.libbpf import TestRunOpts
+from reconciler.dataplane.libbpf import Libbpf, TestRunOpts
 from reconciler.lab.namespaces import entered
 from reconciler.model import Forwarding
 
 _STRANGER = {4: "198.18.9.9", 6: "2001:db8::9:9"}
 _XDP_PASS, _XDP_TX = 2, 3
+_WINDOW, _MARKS = 1024, 1024  # programs/drive.bpf.c
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,6 @@ class Contender:
 
     name: str
     balancer: Balancer | None
-    program_fd: int
     packet: Packet
     verdict: Verdict | None
     is_reply: bool = False
@@ -78,23 +84,19 @@ class Measured:
         return summarise(self.raw_ns), summarise(self.above_ns)
 
 
-def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list[Contender]:
+def _list_contenders(direct: Balancer, full: Balancer) -> list[Contender]:
     def forward(name: str, mode: Forwarding, balancer: Balancer, family: int = 4) -> Contender:
         packet = to_address(family, vip(mode, family))
-        return Contender(
-            name, balancer, balancer.program_fd, packet, Verdict.FORWARD_TRANSMIT, family=family
-        )
+        return Contender(name, balancer, packet, Verdict.FORWARD_TRANSMIT, family=family)
 
     def stranger(name: str, balancer: Balancer, family: int = 4) -> Contender:
         packet = to_address(family, _STRANGER[family])
-        return Contender(
-            name, balancer, balancer.program_fd, packet, Verdict.PASS_OTHER, family=family
-        )
+        return Contender(name, balancer, packet, Verdict.PASS_OTHER, family=family)
 
     def floor(family: int, is_reply: bool = False) -> Contender:
         name = f"floor, IPv{family}{', reply' if is_reply else ''}"
         packet = reply(family).packet if is_reply else to_address(family, vip(L2DSR, family))
-        return Contender(name, None, transmit_fd, packet, None, is_reply, family)
+        return Contender(name, None, packet, None, is_reply, family)
 
     def reply(family: int) -> Contender:
         number = 0 if family == 4 else 100
@@ -102,7 +104,7 @@ def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list
             family, backend_address(number, family), CLIENTS[family], BACKEND_PORT, CLIENT_PORT
         )
         name = "nat, reply" if family == 4 else "nat, reply, IPv6"
-        return Contender(name, full, full.program_fd, packet, Verdict.REPLY_TRANSMIT, True, family)
+        return Contender(name, full, packet, Verdict.REPLY_TRANSMIT, True, family)
 
     return [
         floor(4),
@@ -127,11 +129,12 @@ def _list_contenders(direct: Balancer, full: Balancer, transmit_fd: int) -> list
 
 
 class Driver:
-    """Runs programs through `drive`, a batch at a time."""
+    """Runs programs through `drive`, a batch at a time; the floor in some balancer's place."""
 
-    def __init__(self, balancer: Balancer, objects: Loaded) -> None:
+    def __init__(self, balancer: Balancer, objects: Loaded, yardstick: Yardstick) -> None:
         self._objects = objects
         self._balancer = balancer
+        self._yardstick = yardstick
         self._drive = {family: objects.program(f"drive_ipv{family}") for family in (4, 6)}
 
     def run(self, contender: Contender, flows: Flows, packets: int) -> float:
@@ -142,23 +145,40 @@ class Driver:
         """
         self._prepare(contender, flows)
         self._repeat(contender, packets)  # a steady state: what is remembered is there
+        return self._yardstick.measure(lambda: self._run_batch(contender, packets))
+
+    def _run_batch(self, contender: Contender, packets: int) -> float:
         before = contender.balancer.read_verdicts() if contender.balancer else {}
-        action, duration_ns = self._repeat(contender, packets)
+        first = self._count_packets()
+        action = self._repeat(contender, packets)
         assert action == contender.action, f"{contender.name}: action {action}"
         if contender.balancer:
             after = contender.balancer.read_verdicts()
             risen = {v: after[v] - before[v] for v in after if after[v] != before[v]}
             assert risen == {contender.verdict: packets}, f"{contender.name}: {risen}"
-        return duration_ns
+        return self._read_windows(first, packets)
+
+    def _count_packets(self) -> int:
+        return read_count(self._objects.read("courses", COURSE_SIZE))
+
+    def _read_windows(self, first: int, packets: int) -> float:
+        """The median of the times that each 1,024 packets took, by a packet."""
+        size = 8 * _MARKS
+        _, marks = self._objects.libbpf.read_all(self._objects.map("marks"), size // _MARKS)
+        when = np.frombuffer(marks, np.uint64)
+        numbers = np.arange(-(-first // _WINDOW), (first + packets - 1) // _WINDOW + 1)
+        return float(np.median(np.diff(when[numbers % _MARKS].astype(np.int64)))) / _WINDOW
 
     def _prepare(self, contender: Contender, flows: Flows) -> None:
         self._frame, course = encode_course(
             contender.packet, flows, family=contender.family, is_reply=contender.is_reply
         )
         self._objects.write("courses", course)
-        self._objects.write("targets", contender.program_fd.to_bytes(4, "little"))
+        balancer = contender.balancer
+        program_fd = balancer.program_fd if balancer else self._objects.program("transmit")
+        self._objects.write("targets", program_fd.to_bytes(4, "little"))
 
-    def _repeat(self, contender: Contender, packets: int) -> tuple[int, float]:
+    def _repeat(self, contender: Contender, packets: int) -> int:
         # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue, egress_ifindex.
         balancer = contender.balancer or self._balancer
         context = (ct.c_uint32 * 6)(0, len(self._frame), 0, balancer.ifindexes[FRONT], 0, 0)
@@ -176,18 +196,37 @@ class Driver:
                 self._drive[contender.family], ct.byref(options)
             )
         libbpf.check(result, "the kernel does not run packets")
-        return int(options.retval), float(options.duration)
+        return int(options.retval)
 
 
 @contextmanager
-def contenders() -> Iterator[tuple[Driver, list[Contender]]]:
+def contenders() -> Iterator[list[Contender]]:
     """Two balancers, one without nat, and everybody that takes part."""
-    with ExitStack() as stack:
-        direct = stack.enter_context(running_balancer(make_config((L2DSR, IPIP, GUE))))
-        full = stack.enter_context(running_balancer(make_config((NAT,))))
-        objects = stack.enter_context(loaded(direct.libbpf, "drive"))
-        everybody = _list_contenders(direct, full, objects.program("transmit"))
-        yield Driver(direct, objects), everybody
+    with (
+        running_balancer(make_config((L2DSR, IPIP, GUE))) as direct,
+        running_balancer(make_config((NAT,))) as full,
+    ):
+        yield _list_contenders(direct, full)
+
+
+def _measure_round(
+    elf: bytes, everybody: Sequence[Contender], packets: int, yardstick: Yardstick
+) -> dict[tuple[str, str], float]:
+    """Give everybody a turn with each number of flows; `elf` is the driver's.
+
+    Returns:
+        nanoseconds a packet, by a contender's name and that of the flows.
+    """
+    balancers = {id(each.balancer): each.balancer for each in everybody if each.balancer}
+    for balancer in balancers.values():
+        balancer.load()
+    with loaded(balancer.libbpf, elf) as objects:
+        driver = Driver(balancer, objects, yardstick)
+        return {
+            (each.name, flows.name): driver.run(each, flows, packets)
+            for flows in ALL_FLOWS
+            for each in everybody
+        }
 
 
 def find_floor(contender: Contender, everybody: Sequence[Contender]) -> Contender:
@@ -212,27 +251,21 @@ def measure_sizes(
     with on_one_cpu() as cpu, ExitStack() as stack:
         configs = [make_config((L2DSR,), backends=b, ring_size=r) for b, r in SIZES]
         balancers = [stack.enter_context(running_balancer(config)) for config in configs]
-        objects = stack.enter_context(loaded(balancers[0].libbpf, "drive"))
-        driver = Driver(balancers[0], objects)
         packet = to_address(4, vip(L2DSR))
-        floor = Contender("floor", None, objects.program("transmit"), packet, None)
+        floor = Contender("floor", None, packet, None)
         contenders_ = [
             Contender(
                 f"{backends:,} backends, {ring:,} slots",
                 balancer,
-                balancer.program_fd,
                 packet,
                 Verdict.FORWARD_TRANSMIT,
             )
             for (backends, ring), balancer in zip(SIZES, balancers, strict=True)
         ]
-
-        def measure_round() -> dict[tuple[str, str], float]:
-            everybody = [floor, *contenders_]
-            return {
-                (e.name, f.name): driver.run(e, f, packets) for f in ALL_FLOWS for e in everybody
-            }
-
+        yardstick = stack.enter_context(own_yardstick(balancers[0].libbpf))
+        measure_round = partial(
+            _measure_round, compile_program("drive"), [floor, *contenders_], packets, yardstick
+        )
         measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
     for raw in measured.results:
         for each in contenders_:
@@ -240,7 +273,7 @@ def measure_sizes(
                 figures = found.setdefault((each.name, flows.name), Measured())
                 figures.raw_ns.append(raw[each.name, flows.name])
                 figures.above_ns.append(raw[each.name, flows.name] - raw["floor", flows.name])
-    return found, measured.describe()
+    return found, f"{measured.describe()}; {yardstick}"
 
 
 def measure(
@@ -251,15 +284,14 @@ def measure(
     Returns:
         figures by a contender's name and that of the flows; how disturbed they are.
     """
-    with on_one_cpu() as cpu, contenders() as (driver, everybody):
-
-        def measure_round() -> dict[tuple[str, str], float]:
-            return {
-                (each.name, flows.name): driver.run(each, flows, packets)
-                for flows in ALL_FLOWS
-                for each in everybody
-            }
-
+    with (
+        on_one_cpu() as cpu,
+        contenders() as everybody,
+        own_yardstick(Libbpf()) as yardstick,
+    ):
+        measure_round = partial(
+            _measure_round, compile_program("drive"), everybody, packets, yardstick
+        )
         measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
     found: dict[tuple[str, str], Measured] = {}
     for raw in measured.results:
@@ -270,4 +302,4 @@ def measure(
                 figures = found.setdefault((each.name, flows.name), Measured())
                 figures.raw_ns.append(raw_ns)
                 figures.above_ns.append(raw_ns - raw[floor.name, flows.name])
-    return found, measured.describe()
+    return found, f"{measured.describe()}; {yardstick}"

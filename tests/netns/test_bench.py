@@ -12,7 +12,7 @@ pytestmark = pytest.mark.root
 
 def test_every_contender_does_what_it_is_called():
     # The driver looks at the verdicts after each batch, and raises.
-    found, _ = per_packet.measure(rounds=1, packets=500, progress=print)
+    found, _ = per_packet.measure(rounds=1, packets=5_000, progress=print)
     names = {name for name, _ in found}
     assert {"l2dsr", "ipip", "gue", "nat, in", "nat, reply", "not ours, nat on"} <= names
     assert len(found) == len(names) * len(ALL_FLOWS)

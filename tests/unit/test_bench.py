@@ -10,6 +10,7 @@ from bench.packets import MANY, SYNS, encode_course, to_address
 from bench.rounds import repeat
 from bench.samples import summarise
 from bench.tables import make_tables
+from bench.yardstick import Yardstick
 
 STAT = """cpu  30 0 20 100 0 0 0 7 0 0
 cpu0 10 0 10 50 0 0 0 3 0 0
@@ -39,6 +40,21 @@ def test_summary_is_median_and_quartiles():
     assert (summary.low, summary.median, summary.high) == (2, 3, 4)
     assert summary.spread == pytest.approx(2 / 3)
     assert summarise([7]).as_dict()["median"] == 7
+
+
+@pytest.mark.parametrize(
+    ("work_ns", "figure"),
+    [
+        ((100, 104), 1),  # fast before and after it
+        ((100, 150, 100, 100), 2),
+        ((100, 100, 90), 1),
+        ((90, 100, 100, 90, 90), 3),
+        (4 * (90, 150), 1),  # never: the least
+    ],
+)
+def test_a_batch_is_repeated_while_the_cpu_is_slow(work_ns, figure):
+    work, figures = iter(work_ns), iter((1.0, 2.0, 3.0, 4.0))
+    assert Yardstick(lambda: next(work)).measure(lambda: next(figures)) == figure
 
 
 def run_rounds(monkeypatch, quiet, wanted):
