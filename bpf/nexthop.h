@@ -241,6 +241,11 @@ static __always_inline struct nexthop *find_known_way(__be32 client, __u32 place
 	return bpf_map_lookup_elem(&ways, &number);
 }
 
+static __always_inline __u32 choose_set(__u32 hash)
+{
+	return reduce_hash((__u64)hash << 32, XDPLB_CLIENT_SETS);
+}
+
 /* Clients share a table that each address finds its place in; the address is kept
  * with the answer, so clients that meet there cost a lookup, not a wrong way. */
 static __always_inline struct nexthop *find_client_nexthop(const struct packet *p)
@@ -250,7 +255,7 @@ static __always_inline struct nexthop *find_client_nexthop(const struct packet *
 	struct nexthop *nexthop = NULL;
 
 	if (!p->is_ipv6)
-		nexthop = find_known_way(client.words[3], hash % XDPLB_CLIENT_SETS);
+		nexthop = find_known_way(client.words[3], choose_set(hash));
 	if (nexthop)
 		return nexthop;
 	nexthop = bpf_map_lookup_elem(&client_nexthops, &place);
@@ -258,7 +263,7 @@ static __always_inline struct nexthop *find_client_nexthop(const struct packet *
 		return NULL;
 	refresh_nexthop(p, nexthop, &client);
 	if (!p->is_ipv6)
-		note_way(nexthop, hash % XDPLB_CLIENT_SETS);
+		note_way(nexthop, choose_set(hash));
 	return nexthop;
 }
 
