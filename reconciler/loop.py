@@ -191,7 +191,7 @@ class Loop:
         self._finish(self.config, outcome, time.monotonic() - begun_s)
         self.instance.bears_absence = True
         self.notifier.say_ready()
-        return_freed()  # the first pass makes everything, later ones what has changed
+        return_freed()
 
     def _turn(self, watch: FileWatch) -> None:
         now = time.monotonic()
@@ -202,6 +202,7 @@ class Loop:
         if self._is_file_ready(watch):
             with self.notifier.reloading():
                 self._take_file()
+            return_freed()
         elif now >= self._next_pass:
             self._pass(self._wanted)
         elif self._has_reason(now):

@@ -25,14 +25,12 @@ class Rows:
 
     def __init__(self, decode: Callable[[Cells], list[Any]]) -> None:
         self._decode = decode
-        self._cells: Cells | None = None
+        self._cells: Cells | None = None  # up to the last row that is there
         self._values: dict[int, Any] = {}
 
     def read(self, cells: Cells) -> dict[int, Any]:
         """Return the values by the index of their row; not to be changed."""
-        if self._cells is None or self._cells.shape != cells.shape:
-            self._cells, self._values = np.zeros_like(cells), {}
-        changed = np.flatnonzero((self._cells != cells).any(axis=1))
+        changed = self._find_changed(cells)
         if not changed.size:
             return self._values
         present = changed[cells[changed].any(axis=1)]
@@ -40,5 +38,12 @@ class Rows:
         gone = {*changed.tolist()} - decoded.keys()
         values = {**self._values, **decoded}
         self._values = {index: values[index] for index in sorted(values.keys() - gone)}
-        self._cells = cells.copy()
+        self._cells = cells[: max(self._values, default=-1) + 1].copy()
         return self._values
+
+    def _find_changed(self, cells: Cells) -> NDArray[np.intp]:
+        if self._cells is None or len(self._cells) > len(cells):
+            self._cells, self._values = cells[:0].copy(), {}
+        known = len(self._cells)
+        again = np.flatnonzero((self._cells != cells[:known]).any(axis=1))
+        return np.concatenate([again, known + np.flatnonzero(cells[known:].any(axis=1))])
