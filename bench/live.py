@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,7 @@ from bench.objects import Loaded, compile_program, loaded
 from bench.packets import MANY, MOST, SYNS, Flows, encode_course, to_address
 from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
+from bench.yardstick import own_yardstick
 from reconciler.dataplane.libbpf import XDP_FLAGS_DRV_MODE, TestRunOpts
 from reconciler.lab.namespaces import entered, run_tool
 
@@ -292,29 +294,36 @@ def measure(
         figures by a contender's name; how disturbed they are.
     """
     everybody = list_contenders()
-    with on_one_cpu() as cpu, running_range() as shooting:
+    found = {each.name: Measured() for each in everybody}
+    with (
+        on_one_cpu() as cpu,
+        running_range() as shooting,
+        own_yardstick(shooting.balancer.libbpf) as yardstick,
+    ):
 
-        def measure_round() -> dict[str, tuple[int, int, float]]:
+        def measure_round() -> dict[str, float]:
             shooting.balancer.load()
-            return {each.name: _measure_one(shooting, each, packets) for each in everybody}
+            return {
+                each.name: yardstick.measure(
+                    partial(_time_packet_s, shooting, each, packets, found[each.name])
+                )
+                for each in everybody
+            }
 
         measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
-    found = {each.name: Measured() for each in everybody}
-    for result in measured.results:
-        rates = {name: arrived / elapsed_s for name, (_, arrived, elapsed_s) in result.items()}
+    for times_s in measured.results:
         for each in everybody:
-            sent, arrived, _ = result[each.name]
             floor = everybody[1 if each.flows is SYNS else 0].name
-            found[each.name].per_second.append(rates[each.name])
-            found[each.name].share.append(rates[each.name] / rates[floor])
-            found[each.name].sent += sent
-            found[each.name].lost += sent - arrived
-    return found, measured.describe()
+            found[each.name].per_second.append(1 / times_s[each.name])
+            found[each.name].share.append(times_s[floor] / times_s[each.name])
+    return found, f"{measured.describe()}; {yardstick}"
 
 
-def _measure_one(shooting: Range, contender: Contender, packets: int) -> tuple[int, int, float]:
-    """Packets sent, packets arrived, seconds."""
+def _time_packet_s(shooting: Range, contender: Contender, packets: int, found: Measured) -> float:
+    """Seconds for a packet that arrives; what is lost counts in every batch."""
     # What goes through the stack takes ten times as long.
     sent = packets // 8 if contender.stack else packets
     arrived, elapsed_s = shooting.run(contender, sent)
-    return sent, arrived, elapsed_s
+    found.sent += sent
+    found.lost += sent - arrived
+    return elapsed_s / arrived
