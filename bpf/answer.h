@@ -32,7 +32,9 @@ static __always_inline struct origin say_origin(const struct reply *reply)
 /* Whether it is not always the same. */
 static __always_inline bool is_asked_for(const struct reply *reply)
 {
-	return reply->flags & REPLY_SHARED || has_direct_flows(reply->backend);
+	__u32 id = reply->backend;
+
+	return reply->flags & REPLY_SHARED || has_direct_flows(&id);
 }
 
 static __always_inline struct origin ask_origin(struct flow_query *query, const struct reply *reply)

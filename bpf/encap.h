@@ -28,6 +28,7 @@
 struct tunnel {
 	__u32 hash;	  /* of the flow */
 	__u32 hosts_mask; /* bits of the source that the hash fills */
+	__u32 overhead;	  /* bytes, of all outer headers */
 	__u32 inner_size; /* bytes, from the inner IP header on */
 	__u32 inner_sum;  /* ones' complement sum of these bytes; 0 where it isn't known */
 	__be16 gue_port;  /* 0: ipip */
@@ -195,7 +196,7 @@ static __always_inline bool move_l2(void *to, __u32 by, const void *end)
 static __always_inline int encapsulate(struct xdp_md *ctx, __u32 l2_size,
 				       const struct tunnel *tunnel, const struct nexthop *nexthop)
 {
-	__u32 overhead = measure_tunnel(tunnel, nexthop);
+	__u32 overhead = tunnel->overhead;
 	void *eth, *end, *l3;
 	__be16 *protocol;
 

@@ -11,9 +11,9 @@
 #include "service.h"
 #include "steer.h"
 
-static __always_inline void count_forward(const struct packet *p, __u32 id)
+static __always_inline void count_forward(const struct packet *p, const __u32 *id)
 {
-	struct backend_stats *stats = bpf_map_lookup_elem(&backend_stats, &id);
+	struct backend_stats *stats = bpf_map_lookup_elem(&backend_stats, id);
 
 	if (!stats)
 		return;
@@ -24,7 +24,7 @@ static __always_inline void count_forward(const struct packet *p, __u32 id)
 
 /* Sends a packet in the client's name to a backend that knows nothing of VIPs. */
 static __always_inline enum verdict forward_nat(struct packet *p, const struct service *service,
-						__u32 id, const struct backend *backend,
+						const __u32 *id, const struct backend *backend,
 						const struct nexthop *nexthop)
 {
 	const struct ways ways = list_forward_ways();
@@ -88,7 +88,6 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 		.inner_protocol = p->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
 	};
 	enum verdict verdict = choose_forward(p, nexthop);
-	__u32 overhead;
 
 	if (verdict == VERDICT_DROP_NO_NEXTHOP || !nexthop->tunnel_family)
 		return VERDICT_DROP_NO_NEXTHOP;
@@ -99,10 +98,10 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 	/* Nothing in an outer IPv4 header tells flows apart, unless the source does. */
 	if (tunnel.gue_port || tunnel.hosts_mask || !is_outer_ipv4)
 		tunnel.hash = hash_flow(p, is_error);
-	overhead = measure_tunnel(&tunnel, nexthop);
-	if (p->l3_total_size + overhead > nexthop->mtu)
+	tunnel.overhead = measure_tunnel(&tunnel, nexthop);
+	if (p->l3_total_size + tunnel.overhead > nexthop->mtu)
 		return is_error ? VERDICT_DROP_NO_NEXTHOP
-				: tell_too_big(p, nexthop->mtu - overhead);
+				: tell_too_big(p, nexthop->mtu - tunnel.overhead);
 	lower_ttl(p); /* before the sum: IPv6 has no checksum that would follow */
 	if (tunnel.gue_port && p->settings->gue_checksum && !is_error)
 		tunnel.inner_sum = sum_packet(p);
@@ -124,17 +123,17 @@ static __always_inline enum verdict forward(struct packet *p, const struct servi
 		return VERDICT_DROP_BAD_SOURCE;
 
 	id = steer(p, service);
-	backend = find_backend(id);
+	backend = find_backend(&id);
 	if (!backend)
 		return VERDICT_DROP_NO_BACKEND;
-	nexthop = find_backend_nexthop(p, id, backend);
+	nexthop = find_backend_nexthop(p, &id, backend);
 	if (!nexthop || nexthop->action == NEXTHOP_NONE)
 		return VERDICT_DROP_NO_ROUTE;
 
-	count_forward(p, id);
+	count_forward(p, &id);
 	switch (service->forwarding) {
 	case FORWARDING_NAT:
-		return forward_nat(p, service, id, backend, nexthop);
+		return forward_nat(p, service, &id, backend, nexthop);
 	case FORWARDING_L2DSR:
 		return forward_l2dsr(p, nexthop);
 	default:

@@ -24,10 +24,10 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 	client = read_quoted_destination(p, quote);
 	vip = read_quoted_source(p, quote);
 	id = steer_quoted(p, &client, &vip, service);
-	backend = find_backend(id);
+	backend = find_backend(&id);
 	if (!backend)
 		return VERDICT_DROP_NO_BACKEND;
-	nexthop = find_backend_nexthop(p, id, backend);
+	nexthop = find_backend_nexthop(p, &id, backend);
 	if (!nexthop)
 		return VERDICT_DROP_NO_ROUTE;
 	if (service->forwarding == FORWARDING_L2DSR)

@@ -25,9 +25,9 @@ __noinline bool is_recent_direct(__u32 seen)
 
 /* Clients speak to this backend directly too: its replies ask how their flow came. One
  * stray packet shall not make them ask for ever. */
-static __always_inline bool has_direct_flows(__u32 id)
+static __always_inline bool has_direct_flows(const __u32 *id)
 {
-	__u32 *seen = bpf_map_lookup_elem(&direct_seen, &id);
+	__u32 *seen = bpf_map_lookup_elem(&direct_seen, id);
 
 	return seen && *seen && is_recent_direct(*seen);
 }

@@ -148,10 +148,10 @@ static __always_inline void refresh_nexthop(const struct packet *p, struct nexth
 }
 
 /* Returns NULL only for an id beyond the map, which no slot holds. */
-static __always_inline struct nexthop *find_backend_nexthop(const struct packet *p, __u32 id,
+static __always_inline struct nexthop *find_backend_nexthop(const struct packet *p, const __u32 *id,
 							    const struct backend *backend)
 {
-	struct nexthop *nexthop = bpf_map_lookup_elem(&backend_nexthops, &id);
+	struct nexthop *nexthop = bpf_map_lookup_elem(&backend_nexthops, id);
 
 	if (nexthop)
 		refresh_nexthop(p, nexthop, &backend->address);

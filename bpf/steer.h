@@ -84,9 +84,11 @@ static __always_inline __u32 steer_quoted(const struct packet *p, const struct e
 	return recall(query, service, index, slot);
 }
 
-static __always_inline struct backend *find_backend(__u32 id)
+/* The id is handed on as the key that it is: each copy on the stack would be stored and
+ * loaded again before the lookup. */
+static __always_inline struct backend *find_backend(const __u32 *id)
 {
-	struct backend *backend = bpf_map_lookup_elem(&backends, &id);
+	struct backend *backend = bpf_map_lookup_elem(&backends, id);
 
 	return backend && backend->state != BACKEND_ABSENT ? backend : NULL;
 }
