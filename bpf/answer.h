@@ -41,7 +41,7 @@ static __always_inline struct origin ask_origin(struct flow_query *query, const 
 {
 	if (!query)
 		return say_origin(reply);
-	switch (find_origin(query)) {
+	switch (find_origin()) {
 	case FLOW_DIRECT:
 		if (!query->is_quoted)
 			note_direct_flow(reply->backend);
@@ -122,10 +122,9 @@ static __always_inline enum verdict pass_direct(struct packet *p, const struct r
 
 	if (is_fit(p, &ignored)) {
 		struct endpoint client = read_source(p), backend = read_destination(p);
-		struct flow_query *query = ask_about(p, &client, &backend.address, backend.port);
 
-		if (query)
-			note_origin(query);
+		if (ask_about(p, &client, &backend.address, backend.port))
+			note_origin();
 	}
 	note_direct_flow(reply->backend);
 	return VERDICT_PASS_DIRECT;

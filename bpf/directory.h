@@ -55,19 +55,20 @@ static __always_inline __u64 match_tags(const struct group *group, __u8 tag)
 	return (difference - EACH_BYTE) & ~difference & EACH_TOP;
 }
 
-/* The row of scratch->endpoint, wherever in its group it is; beyond every row if it has none.
+/* The row of the endpoint that is sought, wherever in its group it is; beyond every row if it
+ * has none.
  * A global function: hardly anybody has to look for it. */
 __noinline int search_row(void)
 {
-	struct scratch *scratch = find_scratch();
+	struct endpoint *endpoint = find_sought();
 	__u32 only = 0, key;
 	struct settings *now = bpf_map_lookup_elem(&settings, &only);
 	struct group *group;
 	__u64 hash;
 
-	if (!scratch || !now)
+	if (!endpoint || !now)
 		return -1;
-	hash = hash_endpoint(&scratch->endpoint);
+	hash = hash_endpoint(endpoint);
 	key = choose_place(hash, now) / XDPLB_GROUP_PLACES;
 	group = bpf_map_lookup_elem(&directory, &key);
 	if (!group)
@@ -78,7 +79,7 @@ __noinline int search_row(void)
 		if (group->tags[i] != make_tag(hash))
 			continue;
 		entry = bpf_map_lookup_elem(&endpoints, &group->rows[i]);
-		if (entry && is_same_endpoint(&entry->endpoint, &scratch->endpoint))
+		if (entry && is_same_endpoint(&entry->endpoint, endpoint))
 			return group->rows[i];
 	}
 	return -1;
@@ -87,12 +88,12 @@ __noinline int search_row(void)
 /* What an endpoint is; NULL if it is nothing to us. */
 static __always_inline struct entry *find_entry_slowly(const struct endpoint *endpoint)
 {
-	struct scratch *scratch = find_scratch();
+	struct endpoint *sought = find_sought();
 	__u32 row;
 
-	if (!scratch)
+	if (!sought)
 		return NULL;
-	scratch->endpoint = *endpoint;
+	*sought = *endpoint;
 	row = search_row();
 	return bpf_map_lookup_elem(&endpoints, &row);
 }

@@ -35,18 +35,15 @@ static __always_inline __u32 read_sequence(const struct packet *p)
 	return is_tcp(p) && (void *)(tcp + 1) <= p->end ? bpf_ntohl(tcp->seq) : 0;
 }
 
-/* NULL only if there is no scratch. */
 static __always_inline struct flow_query *ask_about(const struct packet *p,
 						    const struct endpoint *client,
 						    const struct address *server,
 						    __be16 server_port)
 {
-	struct scratch *scratch = find_scratch();
-	struct flow_query *query;
+	struct flow_query *query = find_query();
 
-	if (!scratch)
+	if (!query)
 		return NULL;
-	query = &scratch->query;
 	__builtin_memset(query, 0, sizeof(*query));
 	query->key.client = client->address;
 	query->key.server = *server;
@@ -56,14 +53,6 @@ static __always_inline struct flow_query *ask_about(const struct packet *p,
 	query->sequence = read_sequence(p);
 	query->tcp_flags = p->tcp_flags;
 	return query;
-}
-
-/* What is about to be remembered of the flow. Never NULL, which the verifier can't know. */
-static __always_inline struct flow *find_draft(void)
-{
-	struct scratch *scratch = find_scratch();
-
-	return scratch ? &scratch->draft : NULL;
 }
 
 static __always_inline struct flow *begin_draft(void)
@@ -125,26 +114,27 @@ static __always_inline void start_flow(const struct flow_query *query, struct fl
 	flow->closing = is_goodbye(query);
 }
 
-static __always_inline void remember_pending(const struct flow_query *query)
+/* Puts the draft into one of the tables. */
+static __always_inline void remember(const struct flow_query *query, void *table,
+				     enum flow_event event)
 {
 	struct flow *draft = find_draft();
 
 	if (!draft)
 		return;
 	start_flow(query, draft);
-	bpf_map_update_elem(&pending, &query->key, draft, BPF_ANY);
-	count_event(FLOW_EVENT_PENDING);
+	bpf_map_update_elem(table, &query->key, draft, BPF_ANY);
+	count_event(event);
+}
+
+static __always_inline void remember_pending(const struct flow_query *query)
+{
+	remember(query, &pending, FLOW_EVENT_PENDING);
 }
 
 static __always_inline void remember_stray(const struct flow_query *query)
 {
-	struct flow *draft = find_draft();
-
-	if (!draft)
-		return;
-	start_flow(query, draft);
-	bpf_map_update_elem(&strays, &query->key, draft, BPF_ANY);
-	count_event(FLOW_EVENT_STRAY);
+	remember(query, &strays, FLOW_EVENT_STRAY);
 }
 
 /* The pending SYN that this segment continues, if there is one. */

@@ -41,7 +41,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 		if (query) {
 			query->vip = vip.address;
 			query->vip_port = vip.port;
-			note_origin(query);
+			note_origin();
 		}
 	}
 	rewrite_destination(p, &backend->address, backend->port);

@@ -98,8 +98,7 @@ struct quote {
 static __always_inline struct endpoint read_quoted_source(const struct packet *p,
 							  const struct quote *quote)
 {
-	struct address address =
-		p->is_ipv6 ? *(struct address *)&quote->ipv6->saddr : map_ipv4(quote->ipv4->saddr);
+	struct address address = source_of(p->is_ipv6, quote->ipv4, quote->ipv6);
 
 	return (struct endpoint){address, quote->ports[0], quote->protocol, 0};
 }
@@ -107,8 +106,7 @@ static __always_inline struct endpoint read_quoted_source(const struct packet *p
 static __always_inline struct endpoint read_quoted_destination(const struct packet *p,
 							       const struct quote *quote)
 {
-	struct address address =
-		p->is_ipv6 ? *(struct address *)&quote->ipv6->daddr : map_ipv4(quote->ipv4->daddr);
+	struct address address = destination_of(p->is_ipv6, quote->ipv4, quote->ipv6);
 
 	return (struct endpoint){address, quote->ports[1], quote->protocol, 0};
 }

@@ -70,12 +70,10 @@ __noinline int walk_extensions(struct xdp_md *ctx, struct ipv6_walk *walk)
 
 static __always_inline enum l3_kind follow_extensions(struct packet *p)
 {
-	struct scratch *scratch = find_scratch();
-	struct ipv6_walk *walk;
+	struct ipv6_walk *walk = find_walk();
 
-	if (!scratch)
+	if (!walk)
 		return L3_KIND_UNREADABLE;
-	walk = &scratch->walk;
 	walk->l2_size = p->l2_size;
 	walk->size = sizeof(*p->ipv6);
 	walk->more_fragments = 0;

@@ -55,7 +55,8 @@ static __always_inline enum nexthop_action judge_fib(long answer)
  * tunnel that leaves by it, which is lb.yaml's or the interface's own. */
 static __always_inline void note_egress(struct nexthop *nexthop, const struct settings *settings)
 {
-	struct interface *egress = bpf_map_lookup_elem(&interfaces, &nexthop->ifindex);
+	__u32 ifindex = nexthop->ifindex; /* a parameter's own memory is no key, see scratch.h */
+	struct interface *egress = bpf_map_lookup_elem(&interfaces, &ifindex);
 	bool is_ipv4 = is_mapped_ipv4(&nexthop->address);
 
 	nexthop->flags = egress ? egress->flags : 0;
@@ -97,11 +98,11 @@ static __always_inline bool is_through_gateway(const struct bpf_fib_lookup *fib,
 	return !is_same_address(&found, to);
 }
 
-/* Asks the kernel for the way from scratch->source to nexthop->address. A global function: it
+/* Asks the kernel for the way from route->source to nexthop->address. A global function: it
  * runs twice a second per CPU and next hop. */
 __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop)
 {
-	struct scratch *scratch = find_scratch();
+	struct route_query *route = find_route();
 	struct bpf_fib_lookup *fib;
 	enum nexthop_action action;
 	struct settings *now;
@@ -109,13 +110,13 @@ __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop)
 	long answer;
 
 	now = bpf_map_lookup_elem(&settings, &only);
-	if (!now || !nexthop || !scratch)
+	if (!now || !nexthop || !route)
 		return 0;
-	fib = &scratch->fib;
+	fib = &route->fib;
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = ctx->ingress_ifindex;
 	fib->tot_len = 1; /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
-	ask_fib(fib, &scratch->source, &nexthop->address);
+	ask_fib(fib, &route->source, &nexthop->address);
 	answer = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	action = judge_fib(answer);
 	life = now->ticks_per_second / 2;
@@ -135,15 +136,15 @@ __noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop)
 static __always_inline void refresh_nexthop(const struct packet *p, struct nexthop *nexthop,
 					    const struct address *address)
 {
-	struct scratch *scratch;
+	struct route_query *route;
 
 	if (nexthop->expires > bpf_jiffies64() && is_same_address(&nexthop->address, address))
 		return;
-	scratch = find_scratch();
-	if (!scratch)
+	route = find_route();
+	if (!route)
 		return;
 	nexthop->address = *address;
-	scratch->source = read_source_address(p);
+	route->source = read_source_address(p);
 	resolve_nexthop(p->ctx, nexthop);
 }
 

@@ -20,18 +20,13 @@ static __always_inline bool is_same_origin(const struct flow *a, const struct fl
 
 static __always_inline void remember_proven(const struct flow_query *query)
 {
-	struct flow *draft = find_draft();
-
-	if (!draft)
-		return;
-	start_flow(query, draft);
-	bpf_map_update_elem(&origins, &query->key, draft, BPF_ANY);
-	count_event(FLOW_EVENT_REMEMBERED);
+	remember(query, &origins, FLOW_EVENT_REMEMBERED);
 }
 
 /* Notes that the client's packets reach the backend by query->vip, or directly. */
-__noinline int note_origin(const struct flow_query *query)
+__noinline int note_origin(void)
 {
+	const struct flow_query *query = find_query();
 	struct flow *origin, *known, *waiting, *stray;
 
 	origin = begin_draft();
@@ -88,8 +83,9 @@ static __always_inline int take_candidate(struct flow_query *query, const struct
 /* How the flow of a reply came to its backend: its kind, and in query->vip the VIP;
  * FLOW_BACKEND, which none of them is, if nobody remembers. A SYN-ACK answers a SYN,
  * which is pending, whatever an older flow of that name was. */
-__noinline int find_origin(struct flow_query *query)
+__noinline int find_origin(void)
 {
+	struct flow_query *query = find_query();
 	struct flow *flow;
 
 	if (!query)

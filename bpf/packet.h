@@ -65,17 +65,30 @@ static __always_inline struct address map_ipv4(__be32 address)
 	return (struct address){{0, 0, bpf_htonl(0xffff), address}};
 }
 
+/* The ends of a header of the packet's family: its own, or one that it quotes. */
+static __always_inline struct address source_of(bool is_ipv6, const struct iphdr *ipv4,
+						const struct ipv6hdr *ipv6)
+{
+	return is_ipv6 ? *(struct address *)&ipv6->saddr : map_ipv4(ipv4->saddr);
+}
+
+static __always_inline struct address destination_of(bool is_ipv6, const struct iphdr *ipv4,
+						     const struct ipv6hdr *ipv6)
+{
+	return is_ipv6 ? *(struct address *)&ipv6->daddr : map_ipv4(ipv4->daddr);
+}
+
 /* Addresses and ports are read where they are needed and not carried along: of a packet
  * that is in the cache a load costs what one from the stack does, and nobody had to store
  * them there. */
 static __always_inline struct address read_source_address(const struct packet *p)
 {
-	return p->is_ipv6 ? *(struct address *)&p->ipv6->saddr : map_ipv4(p->ipv4->saddr);
+	return source_of(p->is_ipv6, p->ipv4, p->ipv6);
 }
 
 static __always_inline struct address read_destination_address(const struct packet *p)
 {
-	return p->is_ipv6 ? *(struct address *)&p->ipv6->daddr : map_ipv4(p->ipv4->daddr);
+	return destination_of(p->is_ipv6, p->ipv4, p->ipv6);
 }
 
 /* Of a packet whose ports can be read. */

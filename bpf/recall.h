@@ -130,8 +130,9 @@ static __always_inline __u16 waiting_backend(const struct flow_query *query, __u
 }
 
 /* The backend id for a packet that asks; docs/packet-journey.md has this as a table. */
-__noinline int recall_backend(const struct flow_query *query)
+__noinline int recall_backend(void)
 {
+	const struct flow_query *query = find_query();
 	struct flow *flow, *stray = NULL, *waiting = NULL;
 	bool moved;
 	__u16 here;

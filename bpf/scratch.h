@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What few packets need, in a map so that it takes no stack from all of them: a program and
- * what it calls have 512 bytes together. Each program has its own; nothing in it outlives
+ * What few packets need, in maps so that it takes no stack from all of them: a program and
+ * what it calls have 512 bytes together. Each program has its own; nothing in them outlives
  * the packet.
+ *
+ * Functions of their own find it here and don't get it as a parameter: the verifier of
+ * Linux 6.1 takes no key of a map from a global function's parameter. And each is a map, not
+ * a part of one: an offset that a compiler adds before it asks for NULL is refused, too.
  */
 #ifndef XDPLB_SCRATCH_H
 #define XDPLB_SCRATCH_H
@@ -36,28 +40,32 @@ struct ipv6_walk {
 	__u8 kind; /* enum l3_kind */
 };
 
-struct scratch {
-	struct flow_query query;
-	struct flow draft;
-	struct endpoint endpoint; /* one that is looked for */
-	struct address source;
-	struct ipv6_walk walk;
+/* Where the kernel is asked for a way, and from whom. */
+struct route_query {
 	struct bpf_fib_lookup fib;
+	struct address source;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct scratch);
-} scratch SEC(".maps");
+/* A value for each CPU, and `find_NAME`, which is never NULL: the verifier can't know. */
+#define SCRATCH(name, kind)                                                                        \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);                                           \
+		__uint(max_entries, 1);                                                            \
+		__type(key, __u32);                                                                \
+		__type(value, kind);                                                               \
+	} name SEC(".maps");                                                                       \
+                                                                                                   \
+	static __always_inline kind *find_##name(void)                                             \
+	{                                                                                          \
+		__u32 only = 0;                                                                    \
+                                                                                                   \
+		return bpf_map_lookup_elem(&name, &only);                                          \
+	}
 
-/* Never NULL, which the verifier can't know. */
-static __always_inline struct scratch *find_scratch(void)
-{
-	__u32 only = 0;
-
-	return bpf_map_lookup_elem(&scratch, &only);
-}
+SCRATCH(query, struct flow_query) /* the question under way */
+SCRATCH(draft, struct flow)	  /* what is about to be remembered */
+SCRATCH(sought, struct endpoint)
+SCRATCH(route, struct route_query)
+SCRATCH(walk, struct ipv6_walk)
 
 #endif

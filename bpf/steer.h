@@ -51,7 +51,7 @@ static __always_inline __u32 recall(struct flow_query *query, const struct servi
 	query->slot = slot;
 	query->service = service->id;
 	query->is_tracked = (service->flags & SERVICE_TRACKED) != 0;
-	return recall_backend(query);
+	return recall_backend();
 }
 
 /* Returns the backend's id, or 0 where the service has none. */

@@ -39,9 +39,9 @@ KINDS = {
 
 # In Python an address is 16 bytes without a type of its own.
 ONLY_IN_C = {"address"}
-# In a program's scratch, which is its own and nobody else's.
-PRIVATE = {"scratch"}
-IN_SCRATCH = {"scratch", "flow_query", "ipv6_walk"}
+# A program's scratch, which is its own and nobody else's (bpf/scratch.h).
+PRIVATE = {"query", "draft", "sought", "route", "walk"}
+IN_SCRATCH = {"flow_query", "ipv6_walk", "route_query"}
 # The kernel's, in the program's BTF but not ours.
 FOREIGN = {"xdp_md", "bpf_fib_lookup"}
 KEYS = ("endpoint", "flow_key")  # compared as bytes

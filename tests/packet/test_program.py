@@ -7,17 +7,16 @@ packet by each mode, instructions, calls and lookups. Each has a ceiling. Raise 
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from bench.objects import describe_program
 from reconciler.model import Protocol
+from tests.compilers import compile_program, list_compilers
 
 from . import network, services
 from .interpreter import ADJUST_HEAD, JIFFIES, LOOKUP, REDIRECT, Interpreter, linked_program
@@ -57,25 +56,10 @@ HELPERS = {LOOKUP, JIFFIES, REDIRECT, ADJUST_HEAD}
 MOST_CALLS = {4: 0, 6: 1}
 
 
-def list_compilers():
-    """The default clang, and every other that is installed under its version."""
-    versioned = sorted(Path("/usr/bin").glob("clang-[0-9]*"), key=lambda path: path.name)
-    return ["clang", *(path.name for path in versioned if path.name[6:].isdigit())]
-
-
-def load_compiler():
-    """`bpf/build_hook.py`, which is no package's part."""
-    path = Path(__file__).parents[2] / "bpf" / "build_hook.py"
-    spec = importlib.util.spec_from_file_location("build_hook", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.compile_object
-
-
 @pytest.fixture(scope="module", params=list_compilers())
 def elf(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
-    return load_compiler()(request.param, folder / "xdplb.bpf.o").read_bytes()
+    return compile_program(request.param, folder / "xdplb.bpf.o").read_bytes()
 
 
 def test_verified_and_translated_instructions(balancer, capsys, elf):
