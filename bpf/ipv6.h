@@ -31,8 +31,9 @@ static __always_inline bool is_extension(__u8 protocol)
 
 /* Walks to the transport header. A global function: the verifier looks at it once,
  * and not again for each way through it. */
-__noinline int walk_extensions(struct xdp_md *ctx, struct ipv6_walk *walk)
+__noinline int walk_extensions(struct xdp_md *ctx)
 {
+	struct ipv6_walk *walk = find_walk();
 	void *start = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
 
@@ -78,7 +79,7 @@ static __always_inline enum l3_kind follow_extensions(struct packet *p)
 	walk->size = sizeof(*p->ipv6);
 	walk->more_fragments = 0;
 	walk->protocol = p->ipv6->nexthdr;
-	walk_extensions(p->ctx, walk);
+	walk_extensions(p->ctx);
 	p->l3_header_size = walk->size & 0x3fff;
 	p->more_fragments = walk->more_fragments;
 	p->protocol = walk->protocol;

@@ -55,8 +55,7 @@ static __always_inline enum nexthop_action judge_fib(long answer)
  * tunnel that leaves by it, which is lb.yaml's or the interface's own. */
 static __always_inline void note_egress(struct nexthop *nexthop, const struct settings *settings)
 {
-	__u32 ifindex = nexthop->ifindex; /* a parameter's own memory is no key, see scratch.h */
-	struct interface *egress = bpf_map_lookup_elem(&interfaces, &ifindex);
+	struct interface *egress = bpf_map_lookup_elem(&interfaces, &nexthop->ifindex);
 	bool is_ipv4 = is_mapped_ipv4(&nexthop->address);
 
 	nexthop->flags = egress ? egress->flags : 0;
@@ -98,21 +97,23 @@ static __always_inline bool is_through_gateway(const struct bpf_fib_lookup *fib,
 	return !is_same_address(&found, to);
 }
 
-/* Asks the kernel for the way from route->source to nexthop->address. A global function: it
- * runs twice a second per CPU and next hop. */
-__noinline int resolve_nexthop(struct xdp_md *ctx, struct nexthop *nexthop)
+/* Asks the kernel for the way from route->source to route->nexthop.address, and notes it
+ * there. A global function: it runs twice a second per CPU and next hop. */
+__noinline int resolve_nexthop(struct xdp_md *ctx)
 {
 	struct route_query *route = find_route();
 	struct bpf_fib_lookup *fib;
+	struct nexthop *nexthop;
 	enum nexthop_action action;
 	struct settings *now;
 	__u32 only = 0, life;
 	long answer;
 
 	now = bpf_map_lookup_elem(&settings, &only);
-	if (!now || !nexthop || !route)
+	if (!now || !route)
 		return 0;
 	fib = &route->fib;
+	nexthop = &route->nexthop;
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = ctx->ingress_ifindex;
 	fib->tot_len = 1; /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
@@ -143,9 +144,10 @@ static __always_inline void refresh_nexthop(const struct packet *p, struct nexth
 	route = find_route();
 	if (!route)
 		return;
-	nexthop->address = *address;
+	route->nexthop.address = *address;
 	route->source = read_source_address(p);
-	resolve_nexthop(p->ctx, nexthop);
+	resolve_nexthop(p->ctx);
+	*nexthop = route->nexthop;
 }
 
 /* Returns NULL only for an id beyond the map, which no slot holds. */
@@ -204,11 +206,13 @@ static __always_inline __u32 number_way(const struct nexthop *found)
 	return number;
 }
 
-/* Notes which way a client's is, in its set's first place that nobody is believed in. A
- * global function: twice a second per CPU and client. */
-__noinline int note_way(const struct nexthop *found, __u32 place)
+/* Notes which way a client's is, in its set's first place that nobody is believed in. The
+ * client is the one whose next hop has this place. A global function: twice a second per CPU
+ * and client. */
+__noinline int note_way(__u32 place, __u32 set_number)
 {
-	struct client_set *set = bpf_map_lookup_elem(&client_ways, &place);
+	struct nexthop *found = bpf_map_lookup_elem(&client_nexthops, &place);
+	struct client_set *set = bpf_map_lookup_elem(&client_ways, &set_number);
 	__u32 now = bpf_jiffies64(), number;
 
 	if (!set || !found || found->action != NEXTHOP_REDIRECT)
@@ -264,7 +268,7 @@ static __always_inline struct nexthop *find_client_nexthop(const struct packet *
 		return NULL;
 	refresh_nexthop(p, nexthop, &client);
 	if (!p->is_ipv6)
-		note_way(nexthop, choose_set(hash));
+		note_way(place, choose_set(hash));
 	return nexthop;
 }
 

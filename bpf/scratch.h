@@ -4,9 +4,10 @@
  * what it calls have 512 bytes together. Each program has its own; nothing in them outlives
  * the packet.
  *
- * Functions of their own find it here and don't get it as a parameter: the verifier of
- * Linux 6.1 takes no key of a map from a global function's parameter. And each is a map, not
- * a part of one: an offset that a compiler adds before it asks for NULL is refused, too.
+ * Functions of their own find it here and get no pointers: before Linux 5.13 the verifier
+ * takes none for a global function, before 6.2 no key of a map from what one points to. And
+ * each is a map, not a part of one: an offset that a compiler adds before it asks for NULL is
+ * refused, too.
  */
 #ifndef XDPLB_SCRATCH_H
 #define XDPLB_SCRATCH_H
@@ -40,10 +41,11 @@ struct ipv6_walk {
 	__u8 kind; /* enum l3_kind */
 };
 
-/* Where the kernel is asked for a way, and from whom. */
+/* A way that the kernel is asked for. */
 struct route_query {
 	struct bpf_fib_lookup fib;
 	struct address source;
+	struct nexthop nexthop; /* the way, when it is known */
 };
 
 /* A value for each CPU, and `find_NAME`, which is never NULL: the verifier can't know. */
