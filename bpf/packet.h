@@ -29,13 +29,13 @@ struct packet {
 	struct iphdr *ipv4;   /* the one that is_ipv6 says */
 	struct ipv6hdr *ipv6; /* likewise */
 	void *l4;
-	__u16 *l4_checksum;   /* known, like all below, once check_l4() has found the header fit */
 	__u8 protocol;	      /* behind the network header and what extends it */
 	__u32 l3_header_size; /* with options or extension headers */
 	__u32 l3_total_size;  /* as the header says, from the IP header on */
 	__u32 more_fragments; /* not zero in a first fragment; the others have no ports */
-	__u8 tcp_flags;	      /* 0 in a datagram */
-	__u32 egress;	      /* ifindex, for a redirect */
+	__u16 *l4_checksum; /* known, like what follows, once check_l4() has found the header fit */
+	__u8 tcp_flags;	    /* 0 in a datagram */
+	__u32 egress;	    /* ifindex, for a redirect */
 };
 
 static __always_inline __u64 load64(const void *from)
