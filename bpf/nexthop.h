@@ -97,11 +97,11 @@ static __always_inline bool is_through_gateway(const struct bpf_fib_lookup *fib,
 	return !is_same_address(&found, to);
 }
 
-/* Asks the kernel for the way from route->source to route->nexthop.address, and notes it
+/* Asks the kernel for the way from way->source to way->nexthop.address, and notes it
  * there. A global function: it runs twice a second per CPU and next hop. */
 __noinline int resolve_nexthop(struct xdp_md *ctx)
 {
-	struct route_query *route = find_route();
+	struct way_query *way = find_way();
 	struct bpf_fib_lookup *fib;
 	struct nexthop *nexthop;
 	enum nexthop_action action;
@@ -110,14 +110,14 @@ __noinline int resolve_nexthop(struct xdp_md *ctx)
 	long answer;
 
 	now = bpf_map_lookup_elem(&settings, &only);
-	if (!now || !route)
+	if (!now || !way)
 		return 0;
-	fib = &route->fib;
-	nexthop = &route->nexthop;
+	fib = &way->fib;
+	nexthop = &way->nexthop;
 	__builtin_memset(fib, 0, sizeof(*fib));
 	fib->ifindex = ctx->ingress_ifindex;
 	fib->tot_len = 1; /* with 0 the kernel leaves mtu_result empty (net/core/filter.c) */
-	ask_fib(fib, &route->source, &nexthop->address);
+	ask_fib(fib, &way->source, &nexthop->address);
 	answer = bpf_fib_lookup(ctx, fib, sizeof(*fib), 0);
 	action = judge_fib(answer);
 	life = now->ticks_per_second / 2;
@@ -137,17 +137,17 @@ __noinline int resolve_nexthop(struct xdp_md *ctx)
 static __always_inline void refresh_nexthop(const struct packet *p, struct nexthop *nexthop,
 					    const struct address *address)
 {
-	struct route_query *route;
+	struct way_query *way;
 
 	if (nexthop->expires > bpf_jiffies64() && is_same_address(&nexthop->address, address))
 		return;
-	route = find_route();
-	if (!route)
+	way = find_way();
+	if (!way)
 		return;
-	route->nexthop.address = *address;
-	route->source = read_source_address(p);
+	way->nexthop.address = *address;
+	way->source = read_source_address(p);
 	resolve_nexthop(p->ctx);
-	*nexthop = route->nexthop;
+	*nexthop = way->nexthop;
 }
 
 /* Returns NULL only for an id beyond the map, which no slot holds. */

@@ -42,7 +42,7 @@ struct ipv6_walk {
 };
 
 /* A way that the kernel is asked for. */
-struct route_query {
+struct way_query {
 	struct bpf_fib_lookup fib;
 	struct address source;
 	struct nexthop nexthop; /* the way, when it is known */
@@ -67,7 +67,7 @@ struct route_query {
 SCRATCH(query, struct flow_query) /* the question under way */
 SCRATCH(draft, struct flow)	  /* what is about to be remembered */
 SCRATCH(sought, struct endpoint)
-SCRATCH(route, struct route_query)
+SCRATCH(way, struct way_query)
 SCRATCH(walk, struct ipv6_walk)
 
 #endif

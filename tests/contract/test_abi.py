@@ -40,8 +40,8 @@ KINDS = {
 # In Python an address is 16 bytes without a type of its own.
 ONLY_IN_C = {"address"}
 # A program's scratch, which is its own and nobody else's (bpf/scratch.h).
-PRIVATE = {"query", "draft", "sought", "route", "walk"}
-IN_SCRATCH = {"flow_query", "ipv6_walk", "route_query"}
+PRIVATE = {"query", "draft", "sought", "way", "walk"}
+IN_SCRATCH = {"flow_query", "ipv6_walk", "way_query"}
 # The kernel's, in the program's BTF but not ours.
 FOREIGN = {"xdp_md", "bpf_fib_lookup"}
 KEYS = ("endpoint", "flow_key")  # compared as bytes
