@@ -4,10 +4,10 @@
  * what it calls have 512 bytes together. Each program has its own; nothing in them outlives
  * the packet.
  *
- * Functions of their own find it here and get no pointers: before Linux 5.13 the verifier
- * takes none for a global function, before 6.2 no key of a map from what one points to. And
- * each is a map, not a part of one: an offset that a compiler adds before it asks for NULL is
- * refused, too.
+ * Functions of their own find it here and get no pointers: for a global function the verifier
+ * of Linux 5.10 takes none, and that of 6.1 no key of a map from what one points to. And each
+ * is a map, not a part of one: an offset that a compiler adds before it asks for NULL is
+ * refused by 6.1, too.
  */
 #ifndef XDPLB_SCRATCH_H
 #define XDPLB_SCRATCH_H
