@@ -347,6 +347,8 @@ def running_servers(host, names):
 
 
 def test_the_loopback_interface(lab, xdplb):
+    # A client gets the VIP's own address here, and with its port it would speak to itself.
+    lab.balancer.sysctl("ipv4/ip_local_reserved_ports", "8080")
     with running_servers(
         lab.balancer, {("127.0.0.1", 8091): "a", ("127.0.0.2", 8092): "b", ("127.0.0.3", 8093): "c"}
     ):
