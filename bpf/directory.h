@@ -56,8 +56,7 @@ static __always_inline __u64 match_tags(const struct group *group, __u8 tag)
 }
 
 /* The row of the endpoint that is sought, wherever in its group it is; beyond every row if it
- * has none.
- * A global function: hardly anybody has to look for it. */
+ * has none. A global function: hardly anybody has to look for it. */
 __noinline int search_row(void)
 {
 	struct endpoint *endpoint = find_sought();

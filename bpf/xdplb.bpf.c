@@ -84,20 +84,24 @@ static __always_inline enum verdict handle_ip(struct packet *p)
 static __always_inline int handle_ipv4(struct xdp_md *ctx, __u32 l2_size)
 {
 	struct packet packet = {.is_ipv6 = false};
+	enum verdict verdict;
 
 	if (!begin_packet(&packet, ctx, l2_size))
 		return finish(VERDICT_PASS_OTHER, 0);
-	return finish(handle_ip(&packet), packet.egress);
+	verdict = handle_ip(&packet); /* chooses the egress */
+	return finish(verdict, packet.egress);
 }
 
 /* A function, so that IPv4 packets have the stack for themselves. */
 static __noinline int handle_ipv6(struct xdp_md *ctx, __u32 l2_size)
 {
 	struct packet packet = {.is_ipv6 = true};
+	enum verdict verdict;
 
 	if (!begin_packet(&packet, ctx, l2_size))
 		return finish(VERDICT_PASS_OTHER, 0);
-	return finish(handle_ip(&packet), packet.egress);
+	verdict = handle_ip(&packet);
+	return finish(verdict, packet.egress);
 }
 
 static __noinline int handle_icmp(struct xdp_md *ctx, __u32 l2_size, bool is_ipv6)
