@@ -163,8 +163,7 @@ class Driver:
 
     def _read_windows(self, first: int, packets: int) -> float:
         """The median of the times that each 1,024 packets took, by a packet."""
-        size = 8 * _MARKS
-        _, marks = self._objects.libbpf.read_all(self._objects.map("marks"), size // _MARKS)
+        _, marks = self._objects.libbpf.read_all(self._objects.map("marks"))
         when = np.frombuffer(marks, np.uint64)
         numbers = np.arange(-(-first // _WINDOW), (first + packets - 1) // _WINDOW + 1)
         return float(np.median(np.diff(when[numbers % _MARKS].astype(np.int64)))) / _WINDOW
@@ -239,6 +238,31 @@ def find_floor(contender: Contender, everybody: Sequence[Contender]) -> Contende
     )
 
 
+def _measure_in_turns(
+    everybody: Sequence[Contender],
+    *,
+    rounds: int,
+    packets: int,
+    progress: Callable[[str], None],
+) -> tuple[dict[tuple[str, str], Measured], str]:
+    """Give everybody a turn in each round; what it gives is what `measure` gives."""
+    found: dict[tuple[str, str], Measured] = {}
+    with on_one_cpu() as cpu, own_yardstick(Libbpf()) as yardstick:
+        measure_round = partial(
+            _measure_round, compile_program("drive"), everybody, packets, yardstick
+        )
+        measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
+    for raw in measured.results:
+        for each in everybody:
+            floor = find_floor(each, everybody)
+            for flows in ALL_FLOWS:
+                raw_ns = raw[each.name, flows.name]
+                figures = found.setdefault((each.name, flows.name), Measured())
+                figures.raw_ns.append(raw_ns)
+                figures.above_ns.append(raw_ns - raw[floor.name, flows.name])
+    return found, f"{measured.describe()}; {yardstick}"
+
+
 # Backends, slots of each ring: l2dsr of both families, so twice as many of each in the maps.
 SIZES = ((10, 4_093), (100, 65_537), (400, 65_537), (400, 1_048_573))
 
@@ -246,34 +270,19 @@ SIZES = ((10, 4_093), (100, 65_537), (400, 65_537), (400, 1_048_573))
 def measure_sizes(
     *, rounds: int, packets: int, progress: Callable[[str], None]
 ) -> tuple[dict[tuple[str, str], Measured], str]:
-    """Measure l2dsr with tables of several sizes; keys as those of `measure`."""
-    found: dict[tuple[str, str], Measured] = {}
-    with on_one_cpu() as cpu, ExitStack() as stack:
-        configs = [make_config((L2DSR,), backends=b, ring_size=r) for b, r in SIZES]
-        balancers = [stack.enter_context(running_balancer(config)) for config in configs]
-        packet = to_address(4, vip(L2DSR))
-        floor = Contender("floor", None, packet, None)
-        contenders_ = [
-            Contender(
-                f"{backends:,} backends, {ring:,} slots",
-                balancer,
-                packet,
-                Verdict.FORWARD_TRANSMIT,
-            )
-            for (backends, ring), balancer in zip(SIZES, balancers, strict=True)
-        ]
-        yardstick = stack.enter_context(own_yardstick(balancers[0].libbpf))
-        measure_round = partial(
-            _measure_round, compile_program("drive"), [floor, *contenders_], packets, yardstick
+    """Measure l2dsr with tables of several sizes; keys as those of `measure`, without the floor."""
+    packet = to_address(4, vip(L2DSR))
+    everybody = [Contender("floor", None, packet, None)]
+    with ExitStack() as stack:
+        for backends, ring in SIZES:
+            config = make_config((L2DSR,), backends=backends, ring_size=ring)
+            balancer = stack.enter_context(running_balancer(config))
+            name = f"{backends:,} backends, {ring:,} slots"
+            everybody.append(Contender(name, balancer, packet, Verdict.FORWARD_TRANSMIT))
+        found, disturbance = _measure_in_turns(
+            everybody, rounds=rounds, packets=packets, progress=progress
         )
-        measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
-    for raw in measured.results:
-        for each in contenders_:
-            for flows in ALL_FLOWS:
-                figures = found.setdefault((each.name, flows.name), Measured())
-                figures.raw_ns.append(raw[each.name, flows.name])
-                figures.above_ns.append(raw[each.name, flows.name] - raw["floor", flows.name])
-    return found, f"{measured.describe()}; {yardstick}"
+    return {key: figures for key, figures in found.items() if key[0] != "floor"}, disturbance
 
 
 def measure(
@@ -284,22 +293,5 @@ def measure(
     Returns:
         figures by a contender's name and that of the flows; how disturbed they are.
     """
-    with (
-        on_one_cpu() as cpu,
-        contenders() as everybody,
-        own_yardstick(Libbpf()) as yardstick,
-    ):
-        measure_round = partial(
-            _measure_round, compile_program("drive"), everybody, packets, yardstick
-        )
-        measured = repeat(measure_round, rounds=rounds, own_cpus={cpu}, progress=progress)
-    found: dict[tuple[str, str], Measured] = {}
-    for raw in measured.results:
-        for each in everybody:
-            floor = find_floor(each, everybody)
-            for flows in ALL_FLOWS:
-                raw_ns = raw[each.name, flows.name]
-                figures = found.setdefault((each.name, flows.name), Measured())
-                figures.raw_ns.append(raw_ns)
-                figures.above_ns.append(raw_ns - raw[floor.name, flows.name])
-    return found, f"{measured.describe()}; {yardstick}"
+    with contenders() as everybody:
+        return _measure_in_turns(everybody, rounds=rounds, packets=packets, progress=progress)
