@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -34,6 +35,14 @@ def _find_lack() -> str:
     except XdplbError as error:
         return error.message
     return ""
+
+
+def pytest_configure() -> None:
+    """Ignore what a shell has us ignore (`nohup`, `&`) by handlers: programs that tests
+    start would inherit the other way, and not hear what they are sent."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(tryfirst=True)
