@@ -14,7 +14,7 @@ import numpy as np
 
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs, require_writable
 from reconciler.dataplane.kernel import KernelDataplane, read_program
-from reconciler.desired import Rings
+from reconciler.desired import LastPass
 from reconciler.diagnostics import Diagnostic
 from reconciler.disruption import FlowCounts
 from reconciler.environment import Environment, describe_differences
@@ -93,7 +93,7 @@ class Instance:
         self.root = root or DEFAULT_PIN_ROOT
         self.folder = self.root / name
         self.dataplane = KernelDataplane(self.folder)
-        self.rings = Rings()
+        self.last_pass = LastPass()
         self.state_name = name_state(name, self.root)
         self.overrides = OverrideFollower(OverrideStore(self.state_name))
         self.health = HealthFollower(HealthStore(self.state_name).read_fresh)
@@ -232,7 +232,7 @@ class Instance:
             self.look_around(config.interfaces, observed),
             observed,
             now_ns=time.monotonic_ns(),
-            rings=self.rings,
+            last_pass=self.last_pass,
             occupancy=occupancy,
             overrides=overrides,
             judgement=judgement,

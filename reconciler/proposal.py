@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reconciler.advice import find_advice
-from reconciler.desired import Rings, compile_tables
+from reconciler.desired import LastPass, compile_tables
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import Environment
 from reconciler.guard import find_objection_to_file
@@ -95,7 +95,7 @@ def propose(
     observed: Tables,
     *,
     now_ns: int,
-    rings: Rings | None = None,
+    last_pass: LastPass | None = None,
     occupancy: Occupancy | None = None,
     overrides: Overrides = (),
     judgement: Judgement = NO_JUDGEMENT,
@@ -109,7 +109,7 @@ def propose(
     """
     asked = apply_health(apply_overrides(config, overrides), judgement)
     desired = compile_tables(
-        asked, environment, observed, now_ns=now_ns, rings=rings, occupancy=occupancy
+        asked, environment, observed, now_ns=now_ns, last_pass=last_pass, occupancy=occupancy
     )
     before, after = map(_View.of, focus(observed, desired))
     meaning_sha256 = digest_meaning(config)

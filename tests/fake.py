@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from reconciler.desired import Rings
+from reconciler.desired import LastPass
 from reconciler.environment import Environment, imagine_environment
 from reconciler.health.follower import HealthFollower
 from reconciler.instance import Instance
@@ -73,7 +73,7 @@ class FakeInstance(Instance):
         self.name = self.state_name = name
         self.root = self.folder = Path("/nowhere")
         self.dataplane = dataplane  # type: ignore[assignment]
-        self.rings = Rings()
+        self.last_pass = LastPass()
         self.overrides = OverrideFollower(OverrideStore(name, self.root))
         self.health = HealthFollower(dict)
         self._has_memory = True

@@ -24,7 +24,7 @@ from reconciler.cli.say import say
 from reconciler.cli.validate import Result, print_results
 from reconciler.config import ConfigInvalid, Parsed
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
-from reconciler.desired import Rings
+from reconciler.desired import LastPass
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import imagine_environment
 from reconciler.errors import ExitCode
@@ -97,15 +97,19 @@ def compare_files(loaded: Loaded, old: Loaded) -> PlanReport:
 def propose_offline(config: Config, old: Config) -> Proposal:
     """Compare two files: the old one applied to nothing is what is live."""
     slots = max(config.limits.ring_slots, old.limits.ring_slots)
-    rings = Rings()  # what is the same in both is made once
-    before = compile_offline(old, slots, rings)
-    return propose(config, imagine_environment(config), before, now_ns=0, rings=rings)
+    last_pass = LastPass()  # what is the same in both is made once
+    before = compile_offline(old, slots, last_pass)
+    return propose(config, imagine_environment(config), before, now_ns=0, last_pass=last_pass)
 
 
-def compile_offline(config: Config, ring_slots: int = 0, rings: Rings | None = None) -> Tables:
+def compile_offline(
+    config: Config, ring_slots: int = 0, last_pass: LastPass | None = None
+) -> Tables:
     """Return the tables that a file makes where there was nothing."""
     empty = make_empty_tables(ring_slots or config.limits.ring_slots)
-    return propose(config, imagine_environment(config), empty, now_ns=0, rings=rings).desired
+    return propose(
+        config, imagine_environment(config), empty, now_ns=0, last_pass=last_pass
+    ).desired
 
 
 def compare_live(loaded: Loaded, pin_dir: Path | None) -> PlanReport:

@@ -44,8 +44,7 @@ MEANT = {
     "result": r"(?i:((print|find)_)?results?)",
     # A number that says which form something has.
     "version": r"(?i:\w*abi_version|format_version|__version__|version|version_option)",
-    # The words of a slot as they are.
-    "current": r"_current_words|get_current_context",  # the latter is click's
+    "current": r"get_current_context",  # click
     # What a plan means to people, key by key; part of the JSON contract.
     "changes": r"(?i:(is_|has_|ring_|_render_)?changes)",
     # "in sync": desired equals observed; part of the JSON contract.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reconciler.desired import Rings
+from reconciler.desired import LastPass
 from reconciler.environment import imagine_environment
 from reconciler.flowhash import hash_clients, reduce_hashes
 from reconciler.maglev import build_ring, ring_names
@@ -142,7 +142,7 @@ class Xdplb(Balancer):
         self.flows: dict[int, Remembered] = {}
         self.pending, self.strays = Recent(NEWCOMERS), Recent(NEWCOMERS)
         self.moved = self._now_s = 0
-        self._rings = Rings()
+        self._last_pass = LastPass()
 
     def reconcile(self, config: Config, now_s: int) -> None:
         self._now_s = now_s
@@ -152,7 +152,7 @@ class Xdplb(Balancer):
             imagine_environment(config),
             self.tables,
             now_ns=now_ns,
-            rings=self._rings,
+            last_pass=self._last_pass,
             occupancy=Occupancy(self._find_occupied()),
         )
         self.moved += sum(ring.slots_moved for ring in proposal.rings)

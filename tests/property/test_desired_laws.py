@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reconciler import maglev
 from reconciler.config import parse
-from reconciler.desired import Rings, compile_tables
+from reconciler.desired import LastPass, compile_tables
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.memory import Occupancy
 from reconciler.model import (
@@ -323,7 +323,7 @@ def meddle(tables: Tables, kind: str, number: int) -> Tables:
 def test_what_the_last_pass_made_makes_no_difference(
     config: Config, history: list[tuple[Config | None, Environment, str, int]]
 ) -> None:
-    rings = Rings()
+    last_pass = LastPass()
     tables, now_ns = make_empty_tables(RING_SLOTS), SECOND_NS
     nobody = Occupancy(np.zeros(RING_SLOTS, np.bool_), np.zeros(1 << 16, np.int64))
     for edited, machine, drift, number in history:
@@ -334,9 +334,9 @@ def test_what_the_last_pass_made_makes_no_difference(
             # Twice, as where the first was only looked at.
             kept, again, afresh = (
                 compile_tables(
-                    config, machine, tables, now_ns=now_ns, occupancy=nobody, rings=memory
+                    config, machine, tables, now_ns=now_ns, occupancy=nobody, last_pass=memory
                 )
-                for memory in (rings, rings, None)
+                for memory in (last_pass, last_pass, None)
             )
             assert kept == again == afresh
             tables = replace(kept, meta={0: Meta(tables.generation + 1, "", "", "")})

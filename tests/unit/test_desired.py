@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 import numpy as np
 import pytest
 
-from reconciler.desired import Rings, compile_tables
+from reconciler.desired import LastPass, compile_tables
 from reconciler.directory import count_entries, count_groups
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.errors import Unavailable
@@ -408,13 +408,13 @@ def test_a_pass_that_changes_nothing_builds_no_ring(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(
         "reconciler.maglev.build_ring", lambda *args: built.append(args) or build_ring(*args)
     )
-    rings = Rings()
+    last_pass = LastPass()
     wanted = config(service(backend(1)), service(backend(2), name="dns", port=53))
     for observed in (EMPTY, EMPTY):
-        compile_tables(wanted, MACHINE, observed, now_ns=S, rings=rings)
+        compile_tables(wanted, MACHINE, observed, now_ns=S, last_pass=last_pass)
     assert len(built) == 2
-    compile_tables(config(service(backend(1))), MACHINE, EMPTY, now_ns=S, rings=rings)
-    compile_tables(wanted, MACHINE, EMPTY, now_ns=S, rings=rings)
+    compile_tables(config(service(backend(1))), MACHINE, EMPTY, now_ns=S, last_pass=last_pass)
+    compile_tables(wanted, MACHINE, EMPTY, now_ns=S, last_pass=last_pass)
     assert len(built) == 3  # what a pass did not use is forgotten
 
 
@@ -429,11 +429,11 @@ def test_a_hundred_services_of_twenty_backends() -> None:
     ]
     limits = Limits(services=100, backends=4096, ring_slots=100 * 65_537)
     wanted = replace(config(*services), limits=limits)
-    rings, observed = Rings(), make_empty_tables(limits.ring_slots)
+    last_pass, observed = LastPass(), make_empty_tables(limits.ring_slots)
     took_s = []
     for _ in range(2):
         start = time.perf_counter()
-        observed = compile_tables(wanted, MACHINE, observed, now_ns=S, rings=rings)
+        observed = compile_tables(wanted, MACHINE, observed, now_ns=S, last_pass=last_pass)
         took_s.append(time.perf_counter() - start)
     print(f"\n100 services of 20 backends: first pass {took_s[0]:.2f} s, second {took_s[1]:.2f} s")
     assert len(observed.backends) == 2_000

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from reconciler import desired as desired_module
 from reconciler import maglev
 from reconciler import model as model_module
 from reconciler import proposal as proposal_module
 from reconciler.config import reread as reread_module
 from reconciler.config_file import FileReader, load, parse_files
+from reconciler.desired import ring as ring_module
 from reconciler.model import BackendState, Config
 from reconciler.overrides import Override
 
@@ -52,7 +52,7 @@ class Counted:
         self.did: Counter[str] = Counter()
         watched: list[tuple[Any, str, Callable[..., int]]] = [
             (maglev, "build_ring", lambda *_: 1),
-            (desired_module, "move_slots", lambda *_: 1),
+            (ring_module, "move_slots", lambda *_: 1),
             (proposal_module, "list_resources", lambda tables: len(tables.backends)),
             (reread_module, "parse", lambda *_: 1),
             (FakeDataplane, "write", lambda *_: 1),
