@@ -138,7 +138,7 @@ class Surveyor:
             overrides=overrides,
             overrides_problem=problem,
             health=self._find_health(),
-            history=tuple(History(self.name).read()),
+            history=tuple(History(self._state_name).read()),
         )
 
     def _find_controller(self) -> Controller:

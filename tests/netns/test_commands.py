@@ -361,7 +361,9 @@ def test_another_place_for_the_pins(lab, xdplb, config):
     done = xdplb.run("run", "--once", "--pin-dir", place, "-c", config)
     assert done.returncode == 0, done.stderr
     assert not xdplb.root.exists() or list(xdplb.root.iterdir()) == []
-    assert xdplb.run("status", "--pin-dir", place).returncode == 0
+    done = xdplb.run("status", "--json", "--pin-dir", place)
+    assert done.returncode == 0, done.stderr
+    assert [each["result"] for each in json.loads(done.stdout)["history"]] == ["applied"]
     assert xdplb.run("detach", "--pin-dir", place).returncode == 0
     assert os.listdir(xdplb.root.parent / "elsewhere") == []
 
