@@ -32,7 +32,7 @@ from reconciler.status import Attempt, ControllerStatus, read_status, write_stat
 from reconciler.tables import Attachment
 
 if TYPE_CHECKING:
-    from reconciler.instance import Outcome
+    from reconciler.apply import Outcome
 
 # The other two have lines of their own.
 _LOGGED = (READY, ATTACHED, BACKENDS_HEALTHY)

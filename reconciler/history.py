@@ -11,7 +11,7 @@ from reconciler.errors import XdplbError
 from reconciler.replace import replace_text
 
 if TYPE_CHECKING:
-    from reconciler.instance import Outcome
+    from reconciler.apply import Outcome
 
 HISTORY_ROOT = Path("/var/lib/xdplb")
 

@@ -7,25 +7,20 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from reconciler.apply import Outcome, apply
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT, ensure_bpffs, require_writable
 from reconciler.dataplane.kernel import KernelDataplane, read_program
 from reconciler.desired import LastPass
-from reconciler.diagnostics import Diagnostic
 from reconciler.disruption import FlowCounts
 from reconciler.environment import Environment, describe_differences
 from reconciler.errors import (
     Blocked,
-    Degraded,
-    ExitCode,
     NoPermission,
-    RolledBack,
     Unavailable,
-    XdplbError,
 )
 from reconciler.health.effect import Judgement
 from reconciler.health.follower import HealthFollower
@@ -37,46 +32,11 @@ from reconciler.model import Config, XdpMode
 from reconciler.neighbours import nudge_neighbours
 from reconciler.override_store import OverrideFollower, OverrideStore
 from reconciler.overrides import Overrides, apply_overrides
-from reconciler.plan import Operation, Plan, Put, Store, diff
+from reconciler.plan import Plan, Put
 from reconciler.privileges import require_privileges
 from reconciler.proposal import Proposal, propose
 from reconciler.status import name_state
-from reconciler.tables import BackendRow, Endpoint, Tables, make_empty_tables
-
-# Attaching can change what an interface can do; settled after one more look.
-_ROUNDS = 3
-# Differences that a message names; the others are counted.
-_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one pass found and did.
-
-    `writes` counts the operations carried out, upkeep included. `last_look` is
-    the proposal that verified them: nothing was left to do.
-    """
-
-    proposal: Proposal
-    writes: int = 0
-    last_look: Proposal | None = None
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether the pass brought the kernel to the file."""
-        return bool(self.writes and self.proposal.changes)
-
-    @property
-    def result(self) -> Tables:
-        """What the kernel holds after the pass, as far as anybody has looked."""
-        if self.last_look:
-            return self.last_look.observed
-        return self.proposal.desired if self.writes else self.proposal.observed
-
-    @property
-    def advice(self) -> tuple[Diagnostic, ...]:
-        """What about the machine will disappoint, as it is after the pass."""
-        return (self.last_look or self.proposal).advice
+from reconciler.tables import BackendRow, Tables, make_empty_tables
 
 
 class Instance:
@@ -288,8 +248,7 @@ class Instance:
         proposal = self.propose(config)
         if review:
             review(proposal)
-        existed = self.exists()
-        if existed:
+        if self.exists():
             self._forget_flows(proposal.observed)
         if proposal.objection and not allow_large_change:
             raise Blocked(
@@ -300,48 +259,13 @@ class Instance:
             return Outcome(proposal)
         # Who is new is asked for before anything leads there; for the others nothing changes.
         self.nudge_neighbours(_list_new_backends(proposal.operations))
-        try:
-            self.dataplane.create(config.limits)
-            writes, last_look = self._converge(proposal, verify=verify)
-        except XdplbError as error:
-            self._roll_back(proposal.observed, existed, error)
-            raise
-        except OSError as error:
-            failure = XdplbError(str(error))
-            self._roll_back(proposal.observed, existed, failure)
-            raise failure from error
-        self.dataplane.forget_old_programs()
+
+        def propose_again(observed: Tables) -> Proposal:
+            return self._propose(proposal.config, observed, proposal.overrides, proposal.judgement)
+
+        outcome = apply(self.dataplane, proposal, propose_again, verify=verify)
         self.nudge_neighbours(proposal.desired.backends.values())
-        return Outcome(proposal, writes, last_look)
-
-    def _converge(self, proposal: Proposal, *, verify: bool) -> tuple[int, Proposal | None]:
-        """Carry out the plan and see that nothing is left to do.
-
-        Returns the number of writes and the proposal that found nothing left, if it
-        was looked for.
-        """
-        writes = self._write(proposal.operations)
-        if not verify:
-            return writes, None
-        observed = self.dataplane.read()
-        if differences := _describe_differences(proposal.desired, observed):
-            raise XdplbError(f"read back, the kernel differs from the plan: {differences}")
-        for _ in range(_ROUNDS):
-            left = self._propose(proposal.config, observed, proposal.overrides, proposal.judgement)
-            if left.changes:
-                what = ", ".join(change.address for change in left.changes)
-                raise XdplbError(f"read back, the kernel differs from the plan: {what}")
-            if not left.operations:
-                return writes, left
-            writes += self._write(left.operations)
-            observed = self.dataplane.read()
-        rest = ", ".join(map(str, left.operations))
-        raise XdplbError(f"read back, the tables do not settle; left to do: {rest}")
-
-    def _write(self, operations: Plan) -> int:
-        for operation in operations:
-            self.dataplane.write(operation)
-        return len(operations)
+        return outcome
 
     def _forget_flows(self, tables: Tables) -> None:
         """Make room in the flow table, until nobody needs it and nothing is left there."""
@@ -349,32 +273,6 @@ class Instance:
         if needs or self._has_memory:
             forgotten = self.dataplane.forget_flows(tables, time.monotonic_ns())
         self._has_memory = needs or forgotten > 0
-
-    def _roll_back(self, before: Tables, existed: bool, error: XdplbError) -> None:
-        """Put back what stood before; raise what the caller shall see.
-
-        Returns where nothing stood before and the error says itself what is lacking here.
-        """
-        remaining: Plan = ()
-        try:
-            if existed:
-                self._write(diff(before, self.dataplane.read()))
-                remaining = diff(before, self.dataplane.read())
-            else:
-                self.dataplane.remove()
-        except (XdplbError, OSError) as second:
-            raise Degraded(
-                f"{error.message}; putting the state before it back failed too: {second}",
-                remedy="see xdplb status; run xdplb-reconcile --once again",
-            ) from error
-        if remaining:
-            raise Degraded(f"{error.message}; the state before it is not wholly back") from error
-        if existed:
-            message = f"{error.message}; the state before it is back"
-            raise RolledBack(message, remedy=error.remedy) from error
-        if error.exit_code is ExitCode.FAILED:
-            message = f"{error.message}; nothing of it is left"
-            raise RolledBack(message, remedy=error.remedy) from error
 
     def detach(self) -> None:
         """Take the program off the interfaces and remove every pin.
@@ -387,25 +285,3 @@ class Instance:
 def _list_new_backends(operations: Plan) -> list[BackendRow]:
     puts = (each for each in operations if isinstance(each, Put) and each.table == "backends")
     return [put.row for put in puts]
-
-
-def _describe_differences(desired: Tables, observed: Tables) -> str:
-    """Return what the kernel holds otherwise than it was to be; empty if nothing."""
-    granted = {
-        name: one._replace(mode=observed.attachments[name].mode)
-        if one.mode is XdpMode.AUTO and name in observed.attachments
-        else one
-        for name, one in desired.attachments.items()
-    }
-    operations = diff(replace(desired, attachments=granted), observed)
-    shown = [_name_place(operation) for operation in operations[:_SHOWN]]
-    more = len(operations) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
-
-
-def _name_place(operation: Operation) -> str:
-    if isinstance(operation, Store):
-        return f"{len(operation.indexes)} slots"
-    key = operation.key
-    place = f"{key.address}:{key.port}" if isinstance(key, Endpoint) else key
-    return f"{operation.table}.{place}"

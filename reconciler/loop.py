@@ -18,12 +18,13 @@ from pathlib import Path
 from types import FrameType
 
 from reconciler.account import Account, describe_outcome
+from reconciler.apply import Outcome
 from reconciler.config_file import FileReader, Files, Loaded, parse_files
 from reconciler.errors import NoInput, XdplbError
 from reconciler.footprint import return_freed
 from reconciler.health.checker import Checker
 from reconciler.health.store import HealthStore
-from reconciler.instance import Instance, Outcome
+from reconciler.instance import Instance
 from reconciler.interface_watch import InterfaceWatch
 from reconciler.log import log_event
 from reconciler.metrics.recorder import Recorder

@@ -28,7 +28,8 @@ from reconciler.errors import Blocked, Degraded, ExitCode, NoInput, RolledBack, 
 from reconciler.overrides import apply_overrides
 
 if TYPE_CHECKING:
-    from reconciler.instance import Instance, Outcome
+    from reconciler.apply import Outcome
+    from reconciler.instance import Instance
     from reconciler.proposal import Proposal
 
 # What becomes of a plan that was made, and is told in its document.

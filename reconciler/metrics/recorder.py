@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from reconciler.errors import XdplbError
 
 if TYPE_CHECKING:
-    from reconciler.instance import Outcome
+    from reconciler.apply import Outcome
     from reconciler.proposal import Proposal
 
 # Upper bounds of a pass's duration, in seconds: one that finds nothing to do takes some

@@ -19,9 +19,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from reconciler.apply import Outcome
 from reconciler.config import parse
 from reconciler.errors import Degraded, RolledBack, XdplbError
-from reconciler.instance import Outcome
 from reconciler.model import Config
 from reconciler.plan import Operation, Store
 from reconciler.tables import ROW_TABLES, Tables

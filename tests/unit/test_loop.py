@@ -18,13 +18,13 @@ from reconciler import account as account_module
 from reconciler import history
 from reconciler import loop as loop_module
 from reconciler.account import describe_outcome
+from reconciler.apply import Outcome
 from reconciler.config_file import load
 from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Unavailable, XdplbError
 from reconciler.health import store as health_store
 from reconciler.health.follower import HealthFollower
 from reconciler.health.standing import Standing
-from reconciler.instance import Outcome
 from reconciler.loop import Loop
 from reconciler.model import BackendState, Config
 from reconciler.override_store import OverrideFollower, OverrideStore

@@ -14,6 +14,7 @@ import pytest
 
 from reconciler import instance as instance_module
 from reconciler import override_store
+from reconciler.apply import Outcome
 from reconciler.cli import override as command_module
 from reconciler.cli.main import run
 from reconciler.cli.override_output import (
@@ -24,7 +25,6 @@ from reconciler.cli.override_output import (
 from reconciler.config import parse
 from reconciler.environment import imagine_environment
 from reconciler.errors import Blocked, Locked, Unavailable, XdplbError
-from reconciler.instance import Outcome
 from reconciler.model import BackendState, Config
 from reconciler.override_store import OverrideStore, list_overrides
 from reconciler.overrides import Override, Overrides, find_in_force
