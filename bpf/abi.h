@@ -105,7 +105,7 @@ struct backend {
 };
 
 enum reply_flag {
-	/* Several services or VIPs share this backend: ask the flow table which. */
+	/* Several services or VIPs share this backend: ask `origins` which. */
 	REPLY_SHARED = 1,
 };
 
@@ -314,7 +314,7 @@ enum verdict {
 	VERDICT_ECHO_TRANSMIT = 17,    /* an echo request to a VIP, answered */
 	VERDICT_ECHO_REDIRECT = 18,    /* the same, on an interface without XDP_TX */
 	VERDICT_DROP_NO_NEXTHOP = 19,  /* no neighbour, or no XDP there, and no stack to help */
-	VERDICT_DROP_NO_ROOM = 20,     /* the driver leaves no room for an outer header */
+	VERDICT_DROP_NO_ROOM = 20,     /* the driver leaves no room for a header */
 	VERDICT_TOO_BIG_TRANSMIT = 21, /* for its way: the sender is told */
 	VERDICT_TOO_BIG_REDIRECT = 22, /* the same, on an interface without XDP_TX */
 	VERDICT_COUNT = 23,

@@ -3,6 +3,7 @@
 #ifndef XDPLB_ANSWER_H
 #define XDPLB_ANSWER_H
 
+#include "client_way.h"
 #include "fit.h"
 #include "nat.h"
 #include "origin.h"
@@ -88,7 +89,7 @@ static __always_inline bool is_own(const struct packet *p, const struct nexthop 
 
 static __always_inline enum verdict answer(struct packet *p, const struct reply *reply)
 {
-	const struct ways ways = list_reply_ways();
+	const struct endings endings = list_reply_endings();
 	struct nexthop *nexthop;
 	enum verdict verdict;
 	bool fits = is_fit(p, &verdict);
@@ -103,14 +104,14 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 		return VERDICT_PASS_DIRECT;
 	if (!fits)
 		return verdict;
-	verdict = choose_way(p, nexthop, ways);
+	verdict = choose_ending(p, nexthop, endings);
 	if (is_end(verdict))
 		return verdict;
 	if (is_unsplittable(p, nexthop))
 		return tell_too_big(p, nexthop->mtu);
 
 	rewrite_source(p, origin.vip, origin.port);
-	if (is_leaving(verdict, ways))
+	if (is_leaving(verdict, endings))
 		address_frame(p, nexthop);
 	count_reply(p, reply->backend);
 	return verdict;

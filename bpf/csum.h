@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Incremental checksums: RFC 1624, equation 3: HC' = ~(~HC + ~m + m'). */
+/* Checksums: what a change does to one (RFC 1624, equation 3: HC' = ~(~HC + ~m + m')), and
+ * sums over words. */
 #ifndef XDPLB_CSUM_H
 #define XDPLB_CSUM_H
 
@@ -35,6 +36,36 @@ static __always_inline __u16 csum_apply(__u16 checksum, __u32 change)
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
 	return ~sum;
+}
+
+/* A sum of 32-bit words as one of 16-bit words, not folded to the end. */
+static __always_inline __u32 fold_words(__u64 sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
+/* The ones' complement sum over a multiple of 4 bytes. Not for what lies in struct packet:
+ * an index that is no constant when the compiler first looks keeps it all out of registers. */
+static __always_inline __u32 sum_words(const void *start, __u32 bytes)
+{
+	const __u32 *words = start;
+	__u64 sum = 0;
+
+	for (__u32 i = 0; i < bytes / 4; i++)
+		sum += words[i];
+	return fold_words(sum);
+}
+
+static __always_inline __u32 sum_address(const struct address *a)
+{
+	return fold_words((__u64)a->words[0] + a->words[1] + a->words[2] + a->words[3]);
+}
+
+static __always_inline __u16 fold_sum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
 }
 
 #endif

@@ -20,9 +20,8 @@
 #include "nexthop.h"
 #include "packet.h"
 
-#define TUNNEL_TTL	   64
-#define GUE_FIRST_PORT	   49152 /* RFC 6335: the dynamic ports */
-#define IPV4_DONT_FRAGMENT 0x4000
+#define TUNNEL_TTL     64
+#define GUE_FIRST_PORT 49152 /* RFC 6335: the dynamic ports */
 
 /* What the outer header is made of, beside the next hop's addresses. */
 struct tunnel {
@@ -49,36 +48,6 @@ static __always_inline __u32 measure_tunnel(const struct tunnel *tunnel,
 	__u32 size = nexthop->tunnel_family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
 
 	return tunnel->gue_port ? size + sizeof(struct udphdr) : size;
-}
-
-/* A sum of 32-bit words as one of 16-bit words, not folded to the end. */
-static __always_inline __u32 fold_words(__u64 sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	return (sum & 0xffff) + (sum >> 16);
-}
-
-/* The ones' complement sum over a multiple of 4 bytes. Not for what lies in struct packet:
- * an index that is no constant when the compiler first looks keeps it all out of registers. */
-static __always_inline __u32 sum_words(const void *start, __u32 bytes)
-{
-	const __u32 *words = start;
-	__u64 sum = 0;
-
-	for (__u32 i = 0; i < bytes / 4; i++)
-		sum += words[i];
-	return fold_words(sum);
-}
-
-static __always_inline __u32 sum_address(const struct address *a)
-{
-	return fold_words((__u64)a->words[0] + a->words[1] + a->words[2] + a->words[3]);
-}
-
-static __always_inline __u16 fold_sum(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
 }
 
 /* The sum over a packet without walking it. An IPv4 header sums to 0xffff, and so does

@@ -32,6 +32,25 @@ static __always_inline void copy_mac(void *to, const void *from)
 	halves[2] = source[2];
 }
 
+static __always_inline void swap_macs(struct ethhdr *eth, const struct ethhdr *from)
+{
+	__u8 source[ETH_ALEN], destination[ETH_ALEN];
+
+	copy_mac(source, from->h_source);
+	copy_mac(destination, from->h_dest);
+	copy_mac(eth->h_dest, source);
+	copy_mac(eth->h_source, destination);
+}
+
+/* In words: struct ethhdr is packed, so a memcpy would go byte by byte. */
+static __always_inline void write_macs(struct ethhdr *eth, const struct nexthop *nexthop)
+{
+	void *to = eth;
+
+	*(__u64 *)to = load64(nexthop->destination_mac);
+	*(__u32 *)(to + 8) = *(const __u32 *)(nexthop->source_mac + 2);
+}
+
 static __always_inline bool is_tag(__be16 protocol)
 {
 	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);

@@ -27,8 +27,8 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 						const __u32 *id, const struct backend *backend,
 						const struct nexthop *nexthop)
 {
-	const struct ways ways = list_forward_ways();
-	enum verdict verdict = choose_way(p, nexthop, ways);
+	const struct endings endings = list_forward_endings();
+	enum verdict verdict = choose_ending(p, nexthop, endings);
 
 	if (is_end(verdict))
 		return verdict;
@@ -45,7 +45,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 		}
 	}
 	rewrite_destination(p, &backend->address, backend->port);
-	if (is_leaving(verdict, ways))
+	if (is_leaving(verdict, endings))
 		address_frame(p, nexthop);
 	return verdict;
 }
@@ -54,7 +54,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
  * routed it, so the TTL stays. */
 static __always_inline enum verdict forward_l2dsr(struct packet *p, const struct nexthop *nexthop)
 {
-	enum verdict verdict = choose_forward(p, nexthop);
+	enum verdict verdict = choose_ending_by_xdp(p, nexthop);
 
 	if (nexthop->action == NEXTHOP_LOCAL)
 		return VERDICT_FORWARD_LOCAL;
@@ -87,7 +87,7 @@ static __always_inline enum verdict forward_tunnel(struct packet *p, const struc
 		.traffic_class = read_traffic_class(p),
 		.inner_protocol = p->is_ipv6 ? IPPROTO_IPV6 : IPPROTO_IPIP,
 	};
-	enum verdict verdict = choose_forward(p, nexthop);
+	enum verdict verdict = choose_ending_by_xdp(p, nexthop);
 
 	if (verdict == VERDICT_DROP_NO_NEXTHOP || !nexthop->tunnel_family)
 		return VERDICT_DROP_NO_NEXTHOP;

@@ -8,6 +8,7 @@
 #define IPV4_MIN_HEADER	    20
 #define IPV4_OFFSET_MASK    0x1fff
 #define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_DONT_FRAGMENT  0x4000
 
 /* Finds addresses and protocol. Judges only what is needed to find the ports:
  * the packet may not be ours to judge. */

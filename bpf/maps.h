@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The maps. Each has one writer: the controller or the data plane. The capacities
- * here are the defaults; the controller sets those of lb.yaml before loading.
+ * The maps. Each has one writer: the controller or the data plane. From the data plane's
+ * the controller only takes out what has ended. The capacities here are the defaults; the
+ * controller sets those of lb.yaml before loading.
  */
 #ifndef XDPLB_MAPS_H
 #define XDPLB_MAPS_H

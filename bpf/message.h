@@ -12,7 +12,7 @@
 static __always_inline enum verdict forward_error(struct packet *p, struct quote *quote,
 						  const struct service *service)
 {
-	const struct ways ways = list_forward_ways();
+	const struct endings endings = list_forward_endings();
 	struct endpoint client, vip;
 	struct nexthop *nexthop;
 	struct backend *backend;
@@ -34,12 +34,12 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 		return forward_l2dsr(p, nexthop);
 	if (service->forwarding != FORWARDING_NAT)
 		return forward_tunnel(p, service, nexthop, true);
-	verdict = choose_way(p, nexthop, ways);
+	verdict = choose_ending(p, nexthop, endings);
 	if (is_end(verdict))
 		return verdict;
 	change = rewrite_quote(p, quote, 0, &backend->address, backend->port);
 	rewrite_message(p, 1, &backend->address, change);
-	if (is_leaving(verdict, ways))
+	if (is_leaving(verdict, endings))
 		address_frame(p, nexthop);
 	return verdict;
 }
@@ -49,7 +49,7 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 static __always_inline enum verdict answer_error(struct packet *p, struct quote *quote,
 						 const struct reply *reply)
 {
-	const struct ways ways = list_reply_ways();
+	const struct endings endings = list_reply_endings();
 	struct origin origin = say_origin(reply);
 	struct endpoint client, backend;
 	struct nexthop *nexthop;
@@ -70,7 +70,7 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 		return VERDICT_DROP_NO_ROUTE;
 	if (is_own(p, nexthop))
 		return VERDICT_PASS_DIRECT;
-	verdict = choose_way(p, nexthop, ways);
+	verdict = choose_ending(p, nexthop, endings);
 	if (is_end(verdict))
 		return verdict;
 	backend = read_quoted_destination(p, quote);
@@ -81,7 +81,7 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 		rewrite_message(p, 0, origin.vip, change);
 	else
 		rewrite_message(p, 0, &source, change);
-	if (is_leaving(verdict, ways))
+	if (is_leaving(verdict, endings))
 		address_frame(p, nexthop);
 	return verdict;
 }
@@ -120,7 +120,7 @@ static __always_inline enum verdict handle_echo(struct packet *p)
 	if (is_bad_source(p))
 		return VERDICT_DROP_BAD_SOURCE;
 	p->egress = ingress;
-	switch (choose_way_back(ingress)) {
+	switch (choose_action_back(ingress)) {
 	case NEXTHOP_TRANSMIT:
 		answer_echo(p);
 		return VERDICT_ECHO_TRANSMIT;

@@ -9,20 +9,20 @@
 #include "toobig.h"
 
 /* The verdicts of one direction, by the way the packet takes. */
-struct ways {
+struct endings {
 	enum verdict transmit, redirect, stack, local;
 };
 
-static __always_inline struct ways list_forward_ways(void)
+static __always_inline struct endings list_forward_endings(void)
 {
-	return (struct ways){VERDICT_FORWARD_TRANSMIT, VERDICT_FORWARD_REDIRECT,
-			     VERDICT_FORWARD_STACK, VERDICT_FORWARD_LOCAL};
+	return (struct endings){VERDICT_FORWARD_TRANSMIT, VERDICT_FORWARD_REDIRECT,
+				VERDICT_FORWARD_STACK, VERDICT_FORWARD_LOCAL};
 }
 
-static __always_inline struct ways list_reply_ways(void)
+static __always_inline struct endings list_reply_endings(void)
 {
-	return (struct ways){VERDICT_REPLY_TRANSMIT, VERDICT_REPLY_REDIRECT, VERDICT_REPLY_STACK,
-			     VERDICT_REPLY_LOCAL};
+	return (struct endings){VERDICT_REPLY_TRANSMIT, VERDICT_REPLY_REDIRECT, VERDICT_REPLY_STACK,
+				VERDICT_REPLY_LOCAL};
 }
 
 /* Whether the verdict ends the journey before anything is rewritten. */
@@ -31,25 +31,26 @@ static __always_inline bool is_end(enum verdict verdict)
 	return verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE;
 }
 
-static __always_inline bool is_leaving(enum verdict verdict, struct ways ways)
+static __always_inline bool is_leaving(enum verdict verdict, struct endings endings)
 {
-	return verdict == ways.transmit || verdict == ways.redirect;
+	return verdict == endings.transmit || verdict == endings.redirect;
 }
 
-static __always_inline enum verdict choose_way(const struct packet *p,
-					       const struct nexthop *nexthop, struct ways ways)
+static __always_inline enum verdict choose_ending(const struct packet *p,
+						  const struct nexthop *nexthop,
+						  struct endings endings)
 {
 	bool is_expired = read_ttl(p) <= 1;
 
 	switch (choose_action(p, nexthop)) {
 	case NEXTHOP_TRANSMIT:
-		return is_expired ? VERDICT_PASS_TTL : ways.transmit;
+		return is_expired ? VERDICT_PASS_TTL : endings.transmit;
 	case NEXTHOP_REDIRECT:
-		return is_expired ? VERDICT_PASS_TTL : ways.redirect;
+		return is_expired ? VERDICT_PASS_TTL : endings.redirect;
 	case NEXTHOP_STACK:
-		return is_expired ? VERDICT_PASS_TTL : ways.stack;
+		return is_expired ? VERDICT_PASS_TTL : endings.stack;
 	case NEXTHOP_LOCAL:
-		return ways.local;
+		return endings.local;
 	case NEXTHOP_UNKNOWN:
 	case NEXTHOP_NONE:
 		break;
@@ -69,7 +70,7 @@ static __always_inline void address_frame(struct packet *p, const struct nexthop
 static __always_inline enum verdict tell_too_big(struct packet *p, __u32 mtu)
 {
 	__u32 ingress = p->ctx->ingress_ifindex;
-	enum nexthop_action back = choose_way_back(ingress);
+	enum nexthop_action back = choose_action_back(ingress);
 
 	if (p->l2_size != UNTAGGED || (back != NEXTHOP_TRANSMIT && back != NEXTHOP_REDIRECT))
 		return VERDICT_DROP_NO_NEXTHOP;
@@ -89,7 +90,8 @@ static __always_inline bool is_unsplittable(const struct packet *p, const struct
 }
 
 /* The verdict on a packet that only XDP can send: the stack would take it for its own. */
-static __always_inline enum verdict choose_forward(struct packet *p, const struct nexthop *nexthop)
+static __always_inline enum verdict choose_ending_by_xdp(struct packet *p,
+							 const struct nexthop *nexthop)
 {
 	p->egress = nexthop->ifindex;
 	switch (choose_exit(p, nexthop)) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Path MTU discovery: a packet that a tunnel's outer header makes too big goes back to
- * its sender, as ICMP (RFC 1191, RFC 8201) in the VIP's name. */
+/* Path MTU discovery: a packet that is too big for its way, or made so by a tunnel's outer
+ * header, goes back to its sender as ICMP (RFC 1191, RFC 8201) in the VIP's name. */
 #ifndef XDPLB_TOOBIG_H
 #define XDPLB_TOOBIG_H
 
 #include "csum.h"
-#include "encap.h"
+#include "eth.h"
 #include "icmp.h"
 #include "packet.h"
 
@@ -29,16 +29,6 @@ struct too_big_ipv6 {
 	struct icmp_header icmp;
 	__u8 quote[QUOTE_IPV6];
 } __attribute__((packed));
-
-static __always_inline void swap_macs(struct ethhdr *eth, const struct ethhdr *from)
-{
-	__u8 source[ETH_ALEN], destination[ETH_ALEN];
-
-	copy_mac(source, from->h_source);
-	copy_mac(destination, from->h_dest);
-	copy_mac(eth->h_dest, source);
-	copy_mac(eth->h_source, destination);
-}
 
 /* Cuts the packet down to what is quoted and makes room before it. */
 static __always_inline bool reshape(struct xdp_md *ctx, __u32 quote, __u32 headers)
