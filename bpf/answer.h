@@ -55,19 +55,6 @@ static __always_inline struct origin ask_origin(struct flow_query *query, const 
 	return say_origin(reply);
 }
 
-/* The same for a packet that an ICMP error quotes. */
-static __always_inline struct origin ask_quoted_origin(const struct packet *p,
-						       const struct endpoint *client,
-						       const struct endpoint *backend,
-						       const struct reply *reply)
-{
-	struct flow_query *query = ask_about(p, client, &backend->address, backend->port);
-
-	if (query)
-		query->is_quoted = true;
-	return ask_origin(query, reply);
-}
-
 static __always_inline struct origin choose_origin(const struct packet *p,
 						   const struct reply *reply)
 {
@@ -111,10 +98,8 @@ static __always_inline enum verdict answer(struct packet *p, const struct reply 
 		return tell_too_big(p, nexthop->mtu);
 
 	rewrite_source(p, origin.vip, origin.port);
-	if (is_leaving(verdict, endings))
-		address_frame(p, nexthop);
 	count_reply(p, reply->backend);
-	return verdict;
+	return send(p, nexthop, verdict, endings);
 }
 
 static __always_inline enum verdict pass_direct(struct packet *p, const struct reply *reply)

@@ -55,6 +55,19 @@ static __always_inline struct flow_query *ask_about(const struct packet *p,
 	return query;
 }
 
+/* The same about the flow of a packet that an ICMP error quotes. */
+static __always_inline struct flow_query *ask_about_quoted(const struct packet *p,
+							   const struct endpoint *client,
+							   const struct address *server,
+							   __be16 server_port)
+{
+	struct flow_query *query = ask_about(p, client, server, server_port);
+
+	if (query)
+		query->is_quoted = true;
+	return query;
+}
+
 static __always_inline struct flow *begin_draft(void)
 {
 	struct flow *draft = find_draft();

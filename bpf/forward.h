@@ -45,9 +45,7 @@ static __always_inline enum verdict forward_nat(struct packet *p, const struct s
 		}
 	}
 	rewrite_destination(p, &backend->address, backend->port);
-	if (is_leaving(verdict, endings))
-		address_frame(p, nexthop);
-	return verdict;
+	return send(p, nexthop, verdict, endings);
 }
 
 /* Sends a packet as it is to a backend that has the VIP and answers by itself. Nobody

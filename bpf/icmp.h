@@ -159,13 +159,31 @@ static __always_inline __u32 fix_quoted_checksum(const struct packet *p, struct 
 	return csum_change16(before, *checksum);
 }
 
-/* Gives one end of the quoted packet another address and port; returns what that
- * changes in the sum over the message. `end` is 0 for the source. */
-static __always_inline __u32 rewrite_quote(const struct packet *p, struct quote *quote, __u32 end,
-					   const struct address *address, __be16 port)
+/* Of a packet, in the order of its ports. */
+enum end {
+	END_SOURCE,
+	END_DESTINATION,
+};
+
+static __always_inline void write_address_ipv4(struct iphdr *ip, enum end end,
+					       const struct address *address)
 {
-	struct endpoint before =
-		end ? read_quoted_destination(p, quote) : read_quoted_source(p, quote);
+	*(end == END_SOURCE ? &ip->saddr : &ip->daddr) = address->words[3];
+}
+
+static __always_inline void write_address_ipv6(struct ipv6hdr *ip, enum end end,
+					       const struct address *address)
+{
+	__builtin_memcpy(end == END_SOURCE ? &ip->saddr : &ip->daddr, address, 16);
+}
+
+/* Gives one end of the quoted packet another address and port; returns what that
+ * changes in the sum over the message. */
+static __always_inline __u32 rewrite_quote(const struct packet *p, struct quote *quote,
+					   enum end end, const struct address *address, __be16 port)
+{
+	struct endpoint before = end == END_SOURCE ? read_quoted_source(p, quote)
+						   : read_quoted_destination(p, quote);
 	__u32 of_address = csum_change_address(&before.address, address);
 	__u32 of_port = csum_change16(before.port, port);
 	__u32 change = of_address + of_port;
@@ -173,38 +191,33 @@ static __always_inline __u32 rewrite_quote(const struct packet *p, struct quote 
 	change += fix_quoted_checksum(p, quote, of_address + of_port);
 	quote->ports[end] = port;
 	if (p->is_ipv6) {
-		__builtin_memcpy(end ? &quote->ipv6->daddr : &quote->ipv6->saddr, address, 16);
+		write_address_ipv6(quote->ipv6, end, address);
 	} else {
 		__u16 checksum = csum_apply(quote->ipv4->check, of_address);
 
 		change += csum_change16(quote->ipv4->check, checksum);
 		quote->ipv4->check = checksum;
-		if (end)
-			quote->ipv4->daddr = address->words[3];
-		else
-			quote->ipv4->saddr = address->words[3];
+		write_address_ipv4(quote->ipv4, end, address);
 	}
 	return change;
 }
 
 /* Gives one end of the message itself another address. `change` is that of what it
  * quotes; ICMPv6 sums over its addresses too (RFC 4443, 2.3). */
-static __always_inline void rewrite_message(struct packet *p, __u32 end,
+static __always_inline void rewrite_message(struct packet *p, enum end end,
 					    const struct address *address, __u32 change)
 {
-	struct address before = end ? read_destination_address(p) : read_source_address(p);
+	struct address before =
+		end == END_SOURCE ? read_source_address(p) : read_destination_address(p);
 	__u32 of_address = csum_change_address(&before, address);
 	struct icmp_header *icmp = p->l4;
 
 	if (p->is_ipv6) {
 		change += of_address;
-		__builtin_memcpy(end ? &p->ipv6->daddr : &p->ipv6->saddr, address, 16);
+		write_address_ipv6(p->ipv6, end, address);
 	} else {
 		p->ipv4->check = csum_apply(p->ipv4->check, of_address);
-		if (end)
-			p->ipv4->daddr = address->words[3];
-		else
-			p->ipv4->saddr = address->words[3];
+		write_address_ipv4(p->ipv4, end, address);
 	}
 	icmp->checksum = csum_apply(icmp->checksum, change);
 }

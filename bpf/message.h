@@ -37,11 +37,22 @@ static __always_inline enum verdict forward_error(struct packet *p, struct quote
 	verdict = choose_ending(p, nexthop, endings);
 	if (is_end(verdict))
 		return verdict;
-	change = rewrite_quote(p, quote, 0, &backend->address, backend->port);
-	rewrite_message(p, 1, &backend->address, change);
-	if (is_leaving(verdict, endings))
-		address_frame(p, nexthop);
-	return verdict;
+	change = rewrite_quote(p, quote, END_SOURCE, &backend->address, backend->port);
+	rewrite_message(p, END_DESTINATION, &backend->address, change);
+	return send(p, nexthop, verdict, endings);
+}
+
+static __always_inline struct origin choose_quoted_origin(const struct packet *p,
+							  const struct quote *quote,
+							  const struct reply *reply)
+{
+	struct endpoint client, backend;
+
+	if (!is_asked_for(reply))
+		return say_origin(reply);
+	client = read_quoted_source(p, quote);
+	backend = read_quoted_destination(p, quote);
+	return ask_origin(ask_about_quoted(p, &client, &backend.address, backend.port), reply);
 }
 
 /* An error from the backends' side: it quotes what we sent on, and goes to the client
@@ -50,19 +61,14 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 						 const struct reply *reply)
 {
 	const struct endings endings = list_reply_endings();
-	struct origin origin = say_origin(reply);
-	struct endpoint client, backend;
+	struct origin origin = choose_quoted_origin(p, quote, reply);
+	struct endpoint backend;
 	struct nexthop *nexthop;
 	struct address source;
 	enum verdict verdict;
 	bool is_backends;
 	__u32 change;
 
-	if (is_asked_for(reply)) {
-		client = read_quoted_source(p, quote);
-		backend = read_quoted_destination(p, quote);
-		origin = ask_quoted_origin(p, &client, &backend, reply);
-	}
 	if (!origin.vip)
 		return VERDICT_PASS_DIRECT;
 	nexthop = find_client_nexthop(p);
@@ -76,14 +82,12 @@ static __always_inline enum verdict answer_error(struct packet *p, struct quote 
 	backend = read_quoted_destination(p, quote);
 	source = read_source_address(p);
 	is_backends = is_same_address(&source, &backend.address);
-	change = rewrite_quote(p, quote, 1, origin.vip, origin.port);
+	change = rewrite_quote(p, quote, END_DESTINATION, origin.vip, origin.port);
 	if (is_backends)
-		rewrite_message(p, 0, origin.vip, change);
+		rewrite_message(p, END_SOURCE, origin.vip, change);
 	else
-		rewrite_message(p, 0, &source, change);
-	if (is_leaving(verdict, endings))
-		address_frame(p, nexthop);
-	return verdict;
+		rewrite_message(p, END_SOURCE, &source, change);
+	return send(p, nexthop, verdict, endings);
 }
 
 static __always_inline enum verdict handle_error(struct packet *p)
@@ -100,11 +104,11 @@ static __always_inline enum verdict handle_error(struct packet *p)
 	if (!is_same_address(&end.address, &destination))
 		return VERDICT_PASS_OTHER;
 	entry = find_entry(p->settings, &end);
-	if (entry && entry->service.ring_size)
+	if (is_service(entry))
 		return forward_error(p, &quote, &entry->service);
 	end = read_quoted_destination(p, &quote);
 	entry = find_entry(p->settings, &end);
-	if (entry && entry->parts & ENTRY_REPLY)
+	if (is_nat_backend(entry))
 		return answer_error(p, &quote, &entry->reply);
 	return VERDICT_PASS_OTHER;
 }

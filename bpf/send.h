@@ -31,11 +31,6 @@ static __always_inline bool is_end(enum verdict verdict)
 	return verdict == VERDICT_PASS_TTL || verdict == VERDICT_DROP_NO_ROUTE;
 }
 
-static __always_inline bool is_leaving(enum verdict verdict, struct endings endings)
-{
-	return verdict == endings.transmit || verdict == endings.redirect;
-}
-
 static __always_inline enum verdict choose_ending(const struct packet *p,
 						  const struct nexthop *nexthop,
 						  struct endings endings)
@@ -58,12 +53,17 @@ static __always_inline enum verdict choose_ending(const struct packet *p,
 	return VERDICT_DROP_NO_ROUTE;
 }
 
-/* Ethernet and TTL, for a packet that leaves without the stack's help. */
-static __always_inline void address_frame(struct packet *p, const struct nexthop *nexthop)
+/* Sends a packet that was rewritten for its ending: Ethernet and TTL, where it leaves without
+ * the stack's help. */
+static __always_inline enum verdict send(struct packet *p, const struct nexthop *nexthop,
+					 enum verdict verdict, struct endings endings)
 {
+	if (verdict != endings.transmit && verdict != endings.redirect)
+		return verdict;
 	p->egress = nexthop->ifindex;
 	lower_ttl(p);
 	write_macs(p->eth, nexthop);
+	return verdict;
 }
 
 /* Tells the sender which size would fit, out of the interface where the packet came in. */

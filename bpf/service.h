@@ -1,10 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Is it for a service? */
+/* Whose is it? */
 #ifndef XDPLB_SERVICE_H
 #define XDPLB_SERVICE_H
 
 #include "directory.h"
 #include "ip.h"
+
+/* Whether packets to this endpoint are a service's. A VIP itself, which is kept with port 0,
+ * has no ring. */
+static __always_inline bool is_service(const struct entry *entry)
+{
+	return entry && entry->service.ring_size;
+}
+
+/* Whether packets from this endpoint get a VIP as their source. */
+static __always_inline bool is_nat_backend(const struct entry *entry)
+{
+	return entry && entry->parts & ENTRY_REPLY;
+}
 
 /* Whether some service of this protocol has this VIP. Few packets ask. */
 static __always_inline bool is_vip(const struct address *address, __u8 protocol)

@@ -74,14 +74,10 @@ static __always_inline __u32 steer_quoted(const struct packet *p, const struct e
 {
 	__u32 index = choose_slot(p->settings, client, service);
 	struct slot slot = read_slot(index);
-	struct flow_query *query;
 
 	if (is_settled(slot, service))
 		return slot.backend;
-	query = ask_about(p, client, &vip->address, vip->port);
-	if (query)
-		query->is_quoted = true;
-	return recall(query, service, index, slot);
+	return recall(ask_about_quoted(p, client, &vip->address, vip->port), service, index, slot);
 }
 
 /* The id is handed on as the key that it is: each copy on the stack would be stored and

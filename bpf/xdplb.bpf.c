@@ -41,15 +41,15 @@ static __always_inline enum verdict handle_transport(struct packet *p)
 	struct endpoint end = read_destination(p);
 	struct entry *there = find_entry(p->settings, &end), *from;
 
-	if (there && there->service.ring_size)
+	if (is_service(there))
 		return forward(p, &there->service);
 	if (!p->settings->has_replies)
 		return VERDICT_PASS_OTHER;
 	end = read_source(p);
 	from = find_entry(p->settings, &end);
-	if (from && from->parts & ENTRY_REPLY)
+	if (is_nat_backend(from))
 		return answer(p, &from->reply);
-	if (there && there->parts & ENTRY_REPLY)
+	if (is_nat_backend(there))
 		return pass_direct(p, &there->reply);
 	return VERDICT_PASS_OTHER;
 }
