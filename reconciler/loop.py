@@ -162,7 +162,8 @@ class Loop:
             override_watch = FileWatch(Sources(self.instance.overrides.path), self._wake.set)
             ends.callback(override_watch.stop)
             ends.callback(InterfaceWatch(self.look_around).stop)
-            self._checker = Checker(self._wake.set, tally=self.recorder)
+            self._checker = Checker(self._wake.set, self.recorder)
+            self.recorder.measure_lag_s = self._checker.measure_lag_s
             ends.callback(self._checker.close)
             self._metrics = MetricsService(
                 self.instance.name,

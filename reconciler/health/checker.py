@@ -8,7 +8,7 @@ import resource
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from reconciler.health.ask import Ask, find_result, prepare_asks
@@ -37,24 +37,10 @@ class Tally(Protocol):
     """Counts what checks find, for as long as the process lives; from any thread."""
 
     def count_check(self, result: str) -> None:
-        """Count a check that `passed` or `failed`."""
+        """Count a check that `passed` or `failed`, or was `impossible` on this machine."""
 
     def count_transition(self, *, is_up: bool) -> None:
         """Count a backend that went up, or down."""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """What became of a backend's checks since the controller has followed it.
-
-    `duration_s` is how long the last one took, None before the first; `transitions` counts
-    changes between up and down, those that a former controller saw too.
-    """
-
-    passed: int = 0
-    failed: int = 0
-    transitions: int = 0
-    duration_s: float | None = None
 
 
 class Checker:
@@ -63,20 +49,18 @@ class Checker:
     Args:
         on_change: is called, in the checker's thread, when a backend has changed between
             up and down, and after its first check. It must not block.
+        tally: is told what checks find.
         clock: seconds since the epoch.
-        max_open: sockets that may be open at once; by itself half of what the process may
-            have, up to `MAX_OPEN`.
     """
 
     def __init__(
         self,
         on_change: Callable[[], None],
+        tally: Tally,
         clock: Callable[[], float] = time.time,
-        max_open: int | None = None,
-        tally: Tally | None = None,
     ) -> None:
-        self._tally = tally
         self._on_change = on_change
+        self._tally = tally
         self._clock = clock
         self._lock = threading.Lock()
         self._jobs: dict[BackendName, _Job] = {}
@@ -85,7 +69,7 @@ class Checker:
         self._complained_s = float("-inf")
         self._loop = asyncio.new_event_loop()
         self._vip_asker = VipAsker()
-        self._rota = Rota(self._loop, max_open or choose_max_open())
+        self._rota = Rota(self._loop, choose_max_open())
         self._ended = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
         self._thread.start()
@@ -125,15 +109,6 @@ class Checker:
         """
         with self._lock:
             return {name: job.standing for name, job in self._jobs.items() if job.standing}
-
-    def read_counts(self) -> Mapping[BackendName, Counts]:
-        """Return what became of the checks of each backend that is checked."""
-        with self._lock:
-            return {name: job.count() for name, job in self._jobs.items()}
-
-    def count_impossible(self) -> int:
-        """Return how many checks this machine could not make, for want of sockets or so."""
-        return self._impossible
 
     def measure_lag_s(self) -> float:
         """Return how late checks are begun, in seconds: for want of CPU or of sockets."""
@@ -177,16 +152,16 @@ class Checker:
                 return
             before = job.standing
             after = job.take(result, self._clock())
-        if self._tally:
-            self._tally.count_check("passed" if result.is_ok else "failed")
-            if before is not None and before.is_up != after.is_up:
-                self._tally.count_transition(is_up=after.is_up)
+        self._tally.count_check("passed" if result.is_ok else "failed")
+        if before is not None and before.is_up != after.is_up:
+            self._tally.count_transition(is_up=after.is_up)
         if before is None or before.is_up != after.is_up:
             self._on_change()
 
     def complain(self, name: BackendName, reason: str) -> None:
         """Take that this machine could not check a backend."""
         self._impossible += 1
+        self._tally.count_check("impossible")
         now_s = self._loop.time()
         if now_s - self._complained_s >= _COMPLAIN_EVERY_S:
             self._complained_s = now_s
@@ -210,9 +185,6 @@ class _Job:
         self.ask = ask
         self.standing = known
         self._checker = checker
-        self._passed = 0
-        self._failed = 0
-        self._duration_s: float | None = None
 
     @property
     def interval_s(self) -> float:
@@ -228,19 +200,9 @@ class _Job:
 
     def take(self, result: Result, now: float) -> Standing:
         """Judge the backend by one more result."""
-        if result.is_ok:
-            self._passed += 1
-        else:
-            self._failed += 1
-        self._duration_s = result.duration_s
         judged = judge(self.standing, result, self.check.health, now)
         self.standing = replace(judged, server=self.check.server)
         return self.standing
-
-    def count(self) -> Counts:
-        """Return what became of its checks."""
-        transitions = self.standing.transitions if self.standing else 0
-        return Counts(self._passed, self._failed, transitions, self._duration_s)
 
 
 def choose_max_open() -> int:

@@ -114,6 +114,9 @@ def _list_controller(facts: Facts) -> Iterator[Family | HistogramFamily]:
     )  # fmt: skip
     yield _counter("xdplb_drift_found_total", "Such differences in all passes.", facts.drift_found)
     yield _by("counter", "xdplb_health_checks_total", "Health checks.", "result", facts.checks)
+    yield _gauge(
+        "xdplb_health_check_lag_seconds", "How late health checks are begun.", facts.check_lag_s
+    )
     yield _by(
         "counter", "xdplb_health_transitions_total", "Backends that went up or down.", "to",
         facts.transitions,
@@ -270,6 +273,17 @@ def _list_backends(services: Sequence[SurveyedService]) -> Iterator[Family]:
     yield Family(
         "xdplb_backend_up", "gauge", "Whether a backend that is checked is up.",
         _label_backends(checked), [bool(one.is_up) for _, one in checked],
+    )  # fmt: skip
+    told = [(service, one, one.standing) for service, one in pairs if one.standing is not None]
+    labels = _label_backends((service, one) for service, one, _ in told)
+    yield Family(
+        "xdplb_backend_transitions_total", "counter", "How often a backend went up or down.",
+        labels, [standing.transitions for *_, standing in told],
+    )  # fmt: skip
+    yield Family(
+        "xdplb_backend_up_since_timestamp_seconds", "gauge",
+        "Since when it has been up, or down, since the epoch.",
+        labels, [standing.since for *_, standing in told],
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # They are 0 before there is one, so that an increase from nothing is one.
 RESULTS = ("applied", "in_sync", "drifted", "blocked", "failed", "rolled_back", "degraded")
-ENDS = ("passed", "failed")
+ENDS = ("passed", "failed", "impossible")
 TRANSITIONS = ("up", "down")
 
 
@@ -44,6 +44,7 @@ class Facts:
         drift: how many differences the last pass found that nobody had asked for.
         drift_found: how many all passes found.
         checks: health checks by result.
+        check_lag_s: how late they are begun.
         transitions: backends that went `up` or `down`.
     """
 
@@ -53,13 +54,19 @@ class Facts:
     drift: int
     drift_found: int
     checks: Mapping[str, int]
+    check_lag_s: float
     transitions: Mapping[str, int]
 
 
 class Recorder:
-    """Counts since the controller started; any thread may tell and ask."""
+    """Counts since the controller started; any thread may tell and ask.
+
+    Attributes:
+        measure_lag_s: says how late health checks are begun; 0 until a checker is there.
+    """
 
     def __init__(self) -> None:
+        self.measure_lag_s: Callable[[], float] = lambda: 0.0
         self._lock = threading.Lock()
         self._counts = [0] * (len(BOUNDS_S) + 1)
         self._total_s = 0.0
@@ -105,7 +112,7 @@ class Recorder:
                 self._slots_moved[ring.service] += ring.slots_moved
 
     def count_check(self, result: str) -> None:
-        """Count a health check that `passed` or `failed`."""
+        """Count a health check that `passed` or `failed`, or was `impossible`."""
         with self._lock:
             self._checks[result] += 1
 
@@ -124,5 +131,6 @@ class Recorder:
                 self._drift,
                 self._drift_found,
                 dict(self._checks),
+                self.measure_lag_s(),
                 dict(self._transitions),
             )

@@ -119,6 +119,8 @@ def test_a_backend_that_died_is_down_everywhere(lab, xdplb, site):
     assert site.get("xdplb_backend_expected_share_ratio", **dead) == 0
     assert site.get("xdplb_backend_up", service="default", backend="10.0.0.11:8080") == 1
     assert site.get("xdplb_health_transitions_total", to="down") == 1
+    assert site.get("xdplb_backend_transitions_total", **dead) == 1
+    assert site.get("xdplb_health_check_lag_seconds") < 1
     assert site.get("xdplb_health_checks_total", result="failed") >= 2
     assert site.get("xdplb_panic", service="default") == 0
     assert "refused" in site.ask("/")[1]

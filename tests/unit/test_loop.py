@@ -119,6 +119,9 @@ class FakeService:
     def read(self) -> dict[BackendName, Standing]:
         return self.standings
 
+    def measure_lag_s(self) -> float:
+        return 0.0
+
     def close(self) -> None:
         self.closed = True
 
