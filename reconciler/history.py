@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.documents import parse_json
 from reconciler.errors import XdplbError
 from reconciler.replace import replace_text
 
@@ -86,7 +87,7 @@ class History:
         records = []
         for line in self._read_lines()[-KEPT:]:
             try:
-                records.append(PassRecord(**json.loads(line)))
+                records.append(PassRecord(**parse_json(line)))
             except (ValueError, TypeError):
                 continue
         return records

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
+from reconciler.documents import open_document
 from reconciler.errors import Locked, NoPermission, XdplbError
 from reconciler.lock import hold_lock
 from reconciler.log import log_event
@@ -28,7 +29,7 @@ from reconciler.replace import replace_text
 from reconciler.status import RUN_ROOT
 
 FORMAT_VERSION = "1.0"
-_MAJOR = "1."
+_KIND = "xdplb.overrides"
 # Another command holds it for the time of one read and one write.
 _LOCK_TIMEOUT_S = 10.0
 
@@ -165,7 +166,7 @@ def format_overrides(overrides: Overrides) -> str:
     """Return the file that says so."""
     document = {
         "format_version": FORMAT_VERSION,
-        "kind": "xdplb.overrides",
+        "kind": _KIND,
         "overrides": [override_to_json(each) for each in overrides],
     }
     return json.dumps(document, indent=2) + "\n"
@@ -197,9 +198,7 @@ def parse_overrides(text: str) -> Overrides:
         ValueError: it is not what `format_overrides` writes.
     """
     try:
-        document = json.loads(text)
-        if not document["format_version"].startswith(_MAJOR):
-            raise ValueError(f"its format_version is {document['format_version']}")
+        document = open_document(text, _KIND, FORMAT_VERSION)
         return tuple(parse_override(each) for each in document["overrides"])
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it is no list of overrides ({error})") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 from reconciler.conditions import Condition, Conditions
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
+from reconciler.documents import parse_json
 from reconciler.replace import replace_text
 
 RUN_ROOT = Path("/run/xdplb")
@@ -76,7 +77,7 @@ def forget_status(name: str, root: Path = RUN_ROOT) -> None:
 def read_status(name: str, root: Path = RUN_ROOT) -> ControllerStatus | None:
     """Return the last account of an instance's controller, if there is one that can be read."""
     try:
-        document = json.loads((root / name / "status.json").read_text(encoding="utf-8"))
+        document = parse_json((root / name / "status.json").read_text(encoding="utf-8"))
         return _parse(document)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -9,6 +9,7 @@ from typing import Any
 
 from reconciler.cli.plan_output import FORMAT_VERSION, to_json
 from reconciler.cli.plan_report import PlanReport
+from reconciler.documents import parse_json
 from reconciler.errors import NoInput, Stale
 from reconciler.model import Config
 
@@ -70,10 +71,10 @@ def read_saved_plan(path: Path) -> SavedPlan:
         NoInput: there is none, or it can't be applied.
     """
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
     except OSError as error:
         raise NoInput(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         document = None
     remedy = "make one with: xdplb plan --json-out FILE"
     if not _is_plan(document):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reconciler.documents import open_document
 from reconciler.health.standing import Standing
 from reconciler.log import log_event
 from reconciler.overrides import BackendName
@@ -21,7 +22,7 @@ from reconciler.replace import replace_text
 from reconciler.status import RUN_ROOT
 
 FORMAT_VERSION = "1.0"
-_MAJOR = "1."
+_KIND = "xdplb.health"
 # A controller that runs writes at least so often: who reads can tell.
 KEEP_EVERY_S = 30.0
 # Older standings are of a controller that is no more; two writes may come late.
@@ -96,7 +97,7 @@ def format_health(standings: Mapping[BackendName, Standing], now: float) -> str:
     """Return the file that says so."""
     document = {
         "format_version": FORMAT_VERSION,
-        "kind": "xdplb.health",
+        "kind": _KIND,
         "written_at": now,
         "backends": [
             {
@@ -122,15 +123,13 @@ def parse_health(text: str) -> Remembered:
         ValueError: it is not what `format_health` writes.
     """
     try:
-        document = json.loads(text)
-        if not document["format_version"].startswith(_MAJOR):
-            raise ValueError(f"its format_version is {document['format_version']}")
+        document = open_document(text, _KIND, FORMAT_VERSION)
         standings = {
             (str(each["service"]), str(each["backend"])): _parse_standing(each)
             for each in document["backends"]
         }
         return Remembered(standings, float(document["written_at"]))
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"it holds no standings ({error})") from error
 
 

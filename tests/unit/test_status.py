@@ -41,7 +41,16 @@ def test_the_last_account_counts_and_nothing_else_is_left(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "{}", '{"pid": 1, "config_path": "", "last_good": null}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "[" * 100_000,
+        "null",
+        "{}",
+        '{"pid": 1, "config_path": "", "last_good": null}',
+    ],
 )
 def test_an_account_that_can_not_be_read_is_none(tmp_path: Path, text: str) -> None:
     write_status("edge", ControllerStatus(1, "lb.yaml", GOOD, GOOD), tmp_path)
