@@ -52,8 +52,7 @@ class Loaded:
 
     def map(self, name: str) -> int:
         """The descriptor of a map."""
-        fd: int = self.libbpf.library.bpf_map__fd(self.libbpf.find_map(self._handle, name))
-        return fd
+        return self.libbpf.map_fd(self._handle, name)
 
     def write(self, name: str, value: bytes, key: int = 0) -> None:
         """Write an element of an array."""
@@ -72,12 +71,9 @@ class Loaded:
 @contextmanager
 def loaded(libbpf: Libbpf, elf: bytes) -> Iterator[Loaded]:
     """The programs of an ELF, until the block ends."""
-    handle = libbpf.open_object(elf)
-    try:
+    with libbpf.opened_object(elf) as handle:
         libbpf.load_object(handle)
         yield Loaded(libbpf, handle)
-    finally:
-        libbpf.library.bpf_object__close(handle)
 
 
 class ProgramInfo(ct.Structure):

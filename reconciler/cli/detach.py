@@ -40,7 +40,7 @@ def detach(
     if not instance.exists() and not instance.folder.is_dir():
         raise refuse_absent(instance.name, instance.root, "so nothing is to be taken away")
     with instance.held(timeout_s=lock_timeout):
-        interfaces = sorted(instance.dataplane.read_attachments())
+        interfaces = sorted(instance.dataplane.attachments.read())
         instance.detach()
     OverrideStore(instance.state_name).forget()
     HealthStore(instance.state_name).forget()

@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli import options
 from reconciler.cli.backends import require_instance
+from reconciler.dataplane.capacities import read_limits
 from reconciler.export import export_tables
 
 
@@ -29,12 +30,11 @@ def export(
     'xdplb export | xdplb plan -' is empty. What the kernel does not hold is left
     out: safety, reconcile, metrics.
     """
-    from reconciler.dataplane.capacities import read_limits  # noqa: PLC0415  (BCC: only where needed)
     from reconciler.instance import Instance  # noqa: PLC0415
 
     instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
     require_instance(instance)
-    limits = read_limits(instance.dataplane)
+    limits = read_limits(instance.dataplane.read_capacity)
     instance.dataplane.check_maps(limits)
     overridden = {each.name for each in instance.overrides.take(time.time())}
     tables = instance.dataplane.read()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
@@ -16,48 +15,24 @@ from numpy.typing import NDArray
 
 from reconciler import abi, codec, memory
 from reconciler.assets import find_asset
+from reconciler.dataplane.attachments import Attachments
 from reconciler.dataplane.bpffs import require_writable
+from reconciler.dataplane.capacities import list_capacities
 from reconciler.dataplane.libbpf import (
-    XDP_FLAGS_DRV_MODE,
-    XDP_FLAGS_SKB_MODE,
-    KernelRefused,
     Libbpf,
 )
 from reconciler.dataplane.pins import Pins, remove_folder
-from reconciler.directory import Directory, count_entries, count_groups
+from reconciler.directory import Directory
 from reconciler.errors import Unavailable
-from reconciler.model import Limits, XdpMode
+from reconciler.model import Limits
 from reconciler.plan import Drop, Operation, Put, Store
 from reconciler.rows import Rows
-from reconciler.tables import Attachment, SlotWords, Tables
+from reconciler.tables import SlotWords, Tables
 
 PROGRAM = "xdplb"
 _ENDPOINT_TABLES = ("services", "nat_replies")
 _INDEX_TABLES = ("settings", "interfaces", "service_info", "backend_info", "backends", "meta")
 _HASHES = ("interfaces",)
-_FLAGS = {XdpMode.NATIVE: XDP_FLAGS_DRV_MODE, XdpMode.GENERIC: XDP_FLAGS_SKB_MODE}
-_FLOWS_PER_ORIGIN = 4
-_FLOWS_PER_NEWCOMER = 16
-# An LRU table keeps lists for each CPU, and is no good when it is small.
-_FEWEST_NEWCOMERS = 1024
-SLOTS_PER_PAIR = 2
-_TAKEN = (errno.EBUSY, errno.EEXIST)  # in the same mode, in the other one
-
-
-def list_capacities(limits: Limits) -> dict[str, int]:
-    """Return the entries of each map whose size lb.yaml decides. Id 0 is nobody's."""
-    per_backend = ("backends", "backend_info", "direct_seen", "backend_nexthops", "backend_stats")
-    newcomers = max(limits.flows // _FLOWS_PER_NEWCOMER, _FEWEST_NEWCOMERS)
-    return {
-        "directory": count_groups(count_entries(limits)),
-        "endpoints": count_entries(limits),
-        "service_info": limits.services + 1,
-        "slots": -(-limits.ring_slots // SLOTS_PER_PAIR),
-        "flows": limits.flows,
-        "origins": max(limits.flows // _FLOWS_PER_ORIGIN, _FEWEST_NEWCOMERS),
-        **dict.fromkeys(("pending", "strays"), newcomers),
-        **dict.fromkeys(per_backend, limits.backends + 1),
-    }
 
 
 def read_program() -> tuple[bytes, str]:
@@ -82,6 +57,7 @@ class KernelDataplane:
     def __init__(self, folder: Path, libbpf: Libbpf | None = None) -> None:
         self.pins = Pins(folder)
         self.libbpf = libbpf or Libbpf()
+        self.attachments = Attachments(self.pins, self.libbpf)
         self._fds: dict[str, int] = {}
         self._slots: SlotWords | None = None
         self._directory: Directory | None = None
@@ -118,14 +94,12 @@ class KernelDataplane:
         capacities = list_capacities(limits)
         remove_folder(self.pins.maps_in_making)
         self.pins.maps_in_making.mkdir(mode=0o700)
-        with self._open_object(read_program()[0]) as handle:
+        with self.libbpf.opened_object(read_program()[0]) as handle:
             for name, entries in capacities.items():
-                handle_map = self.libbpf.find_map(handle, name)
-                result = self.libbpf.library.bpf_map__set_max_entries(handle_map, entries)
-                self.libbpf.check(result, f"cannot size map {name}")
+                self.libbpf.size_map(handle, name, entries)
             self.libbpf.load_object(handle)
             for name in abi.MAPS:
-                fd = self.libbpf.library.bpf_map__fd(self.libbpf.find_map(handle, name))
+                fd = self.libbpf.map_fd(handle, name)
                 self.libbpf.pin(fd, str(self.pins.maps_in_making / name))
             self._pin_program(handle)
         self.pins.maps_in_making.rename(self.pins.maps)
@@ -169,14 +143,6 @@ class KernelDataplane:
         _, data = self.libbpf.read_all(self._fd("settings"))
         return int(np.frombuffer(data, abi.SETTINGS)["abi_version"][0])
 
-    @contextmanager
-    def _open_object(self, elf: bytes) -> Iterator[int]:
-        handle = self.libbpf.open_object(elf)
-        try:
-            yield handle
-        finally:
-            self.libbpf.library.bpf_object__close(handle)
-
     def _fd(self, name: str) -> int:
         if name not in self._fds:
             self._fds[name] = self.libbpf.get(self.pins.map(name))
@@ -191,7 +157,7 @@ class KernelDataplane:
         """
         tables: dict[str, Any] = {name: self._read_indexes(name) for name in _INDEX_TABLES}
         tables.update({name: self.directory.read(name) for name in _ENDPOINT_TABLES})
-        return Tables(**tables, attachments=self.read_attachments(), slots=self.slots.copy())
+        return Tables(**tables, attachments=self.attachments.read(), slots=self.slots.copy())
 
     @property
     def slots(self) -> SlotWords:
@@ -225,30 +191,6 @@ class KernelDataplane:
         # An array's rows come in the order of their indexes.
         cells = np.frombuffer(values, np.uint8).reshape(-1, row.dtype.itemsize)
         return self._rows[name].read(cells)
-
-    def read_attachments(self) -> dict[str, Attachment]:
-        """Return our program on the interfaces, by interface name.
-
-        One whose interface is gone has ifindex 0.
-        """
-        programs = {}
-        for sha256, path in self.pins.find_programs():
-            with self._opened(path) as fd:
-                programs[self.libbpf.program_id(fd)] = sha256
-        attachments = {}
-        for interface, mode, path in self.pins.find_links():
-            with self._opened(path) as fd:
-                program_id, ifindex = self.libbpf.link_info(fd)
-            attachments[interface] = Attachment(ifindex, mode, programs.get(program_id, ""))
-        return attachments
-
-    @contextmanager
-    def _opened(self, path: Path) -> Iterator[int]:
-        fd = self.libbpf.get(str(path))
-        try:
-            yield fd
-        finally:
-            os.close(fd)
 
     def read_counters(self, name: str) -> Any:
         """Return a per-CPU array summed over the CPUs: a structured or plain numpy array."""
@@ -364,63 +306,14 @@ class KernelDataplane:
             self.libbpf.update(self._fd("backend_stats"), key, zero, doing)
             self.libbpf.update(self._fd("direct_seen"), key, bytes(4), doing)
 
-    # --- attachments ---
+    # --- the program ---
 
     def _write_attachment(self, operation: Put | Drop) -> None:
         if isinstance(operation, Drop):
-            self._detach(operation.key)
+            self.attachments.drop(operation.key)
             return
-        wanted: Attachment = operation.row
-        link = self._find_link(operation.key)
-        with self._loaded_program(wanted.program_sha256) as program_fd:
-            if link and self._replace_program(link, wanted, program_fd):
-                return
-            self._detach(operation.key)
-            self._attach(operation.key, wanted, program_fd)
-
-    def _find_link(self, interface: str) -> tuple[XdpMode, Path] | None:
-        for name, mode, path in self.pins.find_links():
-            if name == interface:
-                return mode, path
-        return None
-
-    def _replace_program(
-        self, link: tuple[XdpMode, Path], wanted: Attachment, program_fd: int
-    ) -> bool:
-        """Put the program into the live link; False where the link is of no use any more."""
-        mode, path = link
-        if wanted.mode not in (mode, XdpMode.AUTO):
-            return False
-        with self._opened(path) as fd:
-            _, ifindex = self.libbpf.link_info(fd)
-            if ifindex != wanted.ifindex:
-                return False
-            self.libbpf.update_link(fd, program_fd)
-        return True
-
-    def _attach(self, interface: str, wanted: Attachment, program_fd: int) -> None:
-        modes = [wanted.mode]
-        if wanted.mode is XdpMode.AUTO:
-            modes = [XdpMode.NATIVE, XdpMode.GENERIC]
-        for mode in modes:
-            try:
-                fd = self.libbpf.create_link(program_fd, wanted.ifindex, _FLAGS[mode])
-            except KernelRefused as error:
-                if mode is modes[-1] or error.errno == errno.EBUSY:
-                    raise _explain_attach(interface, mode, error) from error
-                continue
-            try:
-                self.libbpf.pin(fd, str(self.pins.link(mode, interface)))
-            finally:
-                os.close(fd)
-            return
-
-    def _detach(self, interface: str) -> None:
-        for name, _, path in list(self.pins.find_links()):
-            if name == interface:
-                with self._opened(path) as fd:
-                    self.libbpf.detach_link(fd)
-                path.unlink()
+        with self._loaded_program(operation.row.program_sha256) as program_fd:
+            self.attachments.put(operation.key, operation.row, program_fd)
 
     def remove(self) -> None:
         """Take the program off every interface and remove every pin.
@@ -431,8 +324,7 @@ class KernelDataplane:
         self.close()
         if self.pins.folder.is_dir():
             require_writable(self.pins.folder)
-        for interface, _, _ in list(self.pins.find_links()):
-            self._detach(interface)
+        self.attachments.drop_all()
         self.pins.remove_contents()
 
     @contextmanager
@@ -441,7 +333,7 @@ class KernelDataplane:
         if not path.exists():
             with self.loaded_object(read_program()[0]) as handle:
                 self._pin_program(handle)
-        with self._opened(path) as fd:
+        with self.libbpf.opened_pin(path) as fd:
             yield fd
 
     @contextmanager
@@ -452,29 +344,15 @@ class KernelDataplane:
             Unavailable: it lacks a map.
             KernelRefused: the verifier refuses it.
         """
-        with self._open_object(elf) as handle:
+        with self.libbpf.opened_object(elf) as handle:
             for name in abi.MAPS:
-                found = self.libbpf.find_map(handle, name)
-                result = self.libbpf.library.bpf_map__reuse_fd(found, self._fd(name))
-                self.libbpf.check(result, f"cannot use the pinned map {name}")
+                self.libbpf.reuse_map(handle, name, self._fd(name))
             self.libbpf.load_object(handle)
             yield handle
 
     def forget_old_programs(self) -> None:
         """Remove the pins of programs that no link uses any more."""
-        used = {attachment.program_sha256 for attachment in self.read_attachments().values()}
+        used = {attachment.program_sha256 for attachment in self.attachments.read().values()}
         for sha256, path in list(self.pins.find_programs()):
             if sha256 not in used:
                 path.unlink()
-
-
-def _explain_attach(interface: str, mode: XdpMode, error: KernelRefused) -> Unavailable:
-    if error.errno in _TAKEN:
-        return Unavailable(
-            f"interface {interface} already has an XDP program",
-            remedy=f"see which with: bpftool net show dev {interface}",
-        )
-    return Unavailable(
-        f"interface {interface} takes no XDP program in {mode.value} mode: {error.message}",
-        remedy="use xdp_mode: auto or generic" if mode is XdpMode.NATIVE else "",
-    )

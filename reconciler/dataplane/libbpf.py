@@ -11,6 +11,8 @@ import errno
 import functools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from reconciler.errors import NoPermission, Unavailable, XdplbError
@@ -182,24 +184,43 @@ class Libbpf:
 
     # --- objects ---
 
-    def open_object(self, elf: bytes) -> int:
-        """Return a handle on an ELF that is not loaded yet."""
+    @contextmanager
+    def opened_object(self, elf: bytes) -> Iterator[int]:
+        """A handle on an ELF that is not loaded yet; it and all it owns end with the block."""
         buffer = ct.create_string_buffer(elf, len(elf))
         handle = self.library.bpf_object__open_mem(buffer, len(elf), None)
         if not handle:
             self.check(-1, "cannot read the compiled data plane")
-        return int(handle)
+        try:
+            yield int(handle)
+        finally:
+            self.library.bpf_object__close(handle)
 
-    def find_map(self, handle: int, name: str) -> int:
-        """Return the handle of a map of an object."""
+    def _find_map(self, handle: int, name: str) -> int:
         found = self.library.bpf_object__find_map_by_name(handle, name.encode())
         if not found:
             raise Unavailable(f"the compiled data plane has no map {name}")
         return int(found)
 
+    def size_map(self, handle: int, name: str, entries: int) -> None:
+        """Say how many entries a map of an object shall have when it is loaded."""
+        found = self._find_map(handle, name)
+        result = self.library.bpf_map__set_max_entries(found, entries)
+        self.check(result, f"cannot size map {name}")
+
+    def reuse_map(self, handle: int, name: str, fd: int) -> None:
+        """Have an object loaded with a map that is there."""
+        result = self.library.bpf_map__reuse_fd(self._find_map(handle, name), fd)
+        self.check(result, f"cannot use the pinned map {name}")
+
     def load_object(self, handle: int) -> None:
         """Create the maps and have the program verified."""
         self.check(self.library.bpf_object__load(handle), "the kernel refuses the data plane")
+
+    def map_fd(self, handle: int, name: str) -> int:
+        """Return the descriptor of a loaded map; the object keeps owning it."""
+        fd: int = self.library.bpf_map__fd(self._find_map(handle, name))
+        return fd
 
     def program_fd(self, handle: int, name: str) -> int:
         """Return the descriptor of a loaded program; the object keeps owning it."""
@@ -215,6 +236,15 @@ class Libbpf:
     def get(self, path: str) -> int:
         """Return a new descriptor of what is pinned at `path`."""
         return self.check(self.library.bpf_obj_get(path.encode()), f"cannot open {path}")
+
+    @contextmanager
+    def opened_pin(self, path: Path) -> Iterator[int]:
+        """A descriptor of what is pinned there, until the block ends."""
+        fd = self.get(str(path))
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def map_info(self, fd: int) -> tuple[int, int, int]:
         """Return a map's key size, value size and capacity."""

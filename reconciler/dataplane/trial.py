@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from reconciler.dataplane.kernel import PROGRAM, list_capacities, read_program
+from reconciler.dataplane.capacities import list_capacities
+from reconciler.dataplane.kernel import PROGRAM, read_program
 from reconciler.dataplane.libbpf import KernelRefused, Libbpf
 from reconciler.diagnosis.facts import Trial
 from reconciler.errors import Unavailable
@@ -20,20 +21,19 @@ def try_program(libbpf: Libbpf) -> Trial:
     """
     try:
         elf, _ = read_program()
-        handle = libbpf.open_object(elf)
+        with libbpf.opened_object(elf) as handle:
+            return _try_object(libbpf, handle)
     except (Unavailable, KernelRefused) as error:
         return Trial(error.message, error.remedy)
+
+
+def _try_object(libbpf: Libbpf, handle: int) -> Trial:
+    for name in list_capacities(Limits()):
+        libbpf.size_map(handle, name, _ENTRIES)
     try:
-        for name in list_capacities(Limits()):
-            found = libbpf.find_map(handle, name)
-            libbpf.check(
-                libbpf.library.bpf_map__set_max_entries(found, _ENTRIES), f"cannot size map {name}"
-            )
         libbpf.load_object(handle)
-        return Trial(is_compiled=libbpf.is_compiled(libbpf.program_fd(handle, PROGRAM)))
     except KernelRefused as error:
         first, *_, last = [*error.message.splitlines(), ""]
         why = f"{first} ({last.strip()})" if last.strip() else first
         return Trial(why, "install a kernel of 5.15 or newer with CONFIG_BPF_SYSCALL")
-    finally:
-        libbpf.library.bpf_object__close(handle)
+    return Trial(is_compiled=libbpf.is_compiled(libbpf.program_fd(handle, PROGRAM)))

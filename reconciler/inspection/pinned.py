@@ -91,7 +91,7 @@ def look_at_programs(root: Path, libbpf: Libbpf) -> dict[int, Program]:
     instances = {
         attachment.ifindex: name
         for name in list_instances(root)
-        for attachment in KernelDataplane(root / name, libbpf).read_attachments().values()
+        for attachment in KernelDataplane(root / name, libbpf).attachments.read().values()
     }
     links = libbpf.find_xdp_links()
     return {

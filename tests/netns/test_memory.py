@@ -10,7 +10,7 @@ import pytest
 
 from reconciler import abi
 from reconciler.abi import FlowEvent
-from reconciler.dataplane.kernel import list_capacities
+from reconciler.dataplane.capacities import list_capacities
 from reconciler.lab import Lab, Topology, wait_until
 from reconciler.lab.ask import fetch, fetch_again
 from reconciler.lab.process import await_line, python_environment

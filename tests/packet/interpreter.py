@@ -69,8 +69,7 @@ def linked_program(balancer: Balancer, elf: bytes) -> Iterator[Program]:
     """The program of an ELF, on the balancer's maps, until the block ends."""
     libbpf = balancer.libbpf
     with balancer.dataplane.loaded_object(elf) as handle:
-        maps = ((name, libbpf.find_map(handle, name)) for name in abi.MAPS)
-        names = {libbpf.library.bpf_map__fd(found): name for name, found in maps}
+        names = {libbpf.map_fd(handle, name): name for name in abi.MAPS}
         yield Program(_read_instructions(libbpf, handle), names, libbpf.program_fd(handle, PROGRAM))
 
 

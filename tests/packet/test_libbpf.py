@@ -19,7 +19,8 @@ def test_one_user_of_libbpf_may_leave_before_another():
         "del last\n"
         "gc.collect()\n"
         "try:\n"
-        "    first.open_object(b'no ELF')\n"
+        "    with first.opened_object(b'no ELF'):\n"
+        "        pass\n"
         "except KernelRefused as refused:\n"
         "    print(refused.message)\n"
     )
