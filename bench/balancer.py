@@ -9,9 +9,7 @@ Behind `front` there is nobody: BPF_PROG_TEST_RUN sends nothing.
 from __future__ import annotations
 
 import itertools
-import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,11 +18,18 @@ from pathlib import Path
 
 from reconciler import netlink
 from reconciler.abi import Verdict
-from reconciler.dataplane.bpffs import ensure_bpffs
 from reconciler.dataplane.kernel import PROGRAM, KernelDataplane, read_program
 from reconciler.desired import compile_tables
 from reconciler.environment import Environment, InterfaceFacts
-from reconciler.lab.namespaces import add_namespaces, delete_namespaces, entered, make_tag, run_tool
+from reconciler.lab.namespaces import (
+    add_namespaces,
+    delete_namespaces,
+    entered,
+    make_tag,
+    own_bpffs,
+    read_ifindexes,
+    run_tool,
+)
 from reconciler.model import (
     Affinity,
     Backend,
@@ -109,8 +114,7 @@ class Balancer:
         self.namespace = namespace
         self.dataplane = KernelDataplane(folder)
         self.libbpf = self.dataplane.libbpf
-        links = json.loads(run_tool(["ip", "-n", namespace, "-json", "link", "show"]))
-        self.ifindexes = {link["ifname"]: int(link["ifindex"]) for link in links}
+        self.ifindexes = read_ifindexes(namespace)
         self.program_fd = -1
         self._own = ExitStack()
 
@@ -185,23 +189,9 @@ def _build_network(namespace: str, config: Config) -> None:
 
 
 @contextmanager
-def own_bpffs() -> Iterator[Path]:
-    """A BPF file system that ends with this process: it is mounted nowhere."""
-    with tempfile.TemporaryDirectory(prefix="xdplb-bench-") as directory:
-        place = Path(directory) / "bpf"
-        ensure_bpffs(place)
-        root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        run_tool(["umount", "--lazy", str(place)])
-    try:
-        yield Path(f"/proc/self/fd/{root}")
-    finally:
-        os.close(root)
-
-
-@contextmanager
 def filled_balancer(namespace: str, config: Config) -> Iterator[Balancer]:
     """A balancer in a namespace that is there, until the block ends."""
-    with own_bpffs() as root:
+    with own_bpffs("xdplb-bench") as root:
         balancer = Balancer(namespace, root / "bench")
         balancer.dataplane.pins.folder.mkdir()
         try:

@@ -12,8 +12,6 @@ in the same round.
 
 from __future__ import annotations
 
-import ctypes as ct
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -47,10 +45,10 @@ from bench.packets import MANY, MOST, SYNS, Flows, encode_course, to_address
 from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
 from bench.yardstick import own_yardstick
-from reconciler.dataplane.libbpf import XDP_FLAGS_DRV_MODE, TestRunOpts
-from reconciler.lab.namespaces import entered, run_tool
+from reconciler.dataplane.libbpf import XDP_FLAGS_DRV_MODE
+from reconciler.dataplane.program_run import ProgramRun
+from reconciler.lab.namespaces import entered, read_ifindexes, run_tool
 
-_LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES (include/uapi/linux/bpf.h)
 _BATCH = 64
 _FORWARDED = backend_address(0)
 _SETTLED_S, _PATIENCE_S = 0.02, 2.0
@@ -107,7 +105,7 @@ class Range:
     def __init__(self, balancer: Balancer, objects: Loaded, gen: str, lb: str, far: str) -> None:
         self.balancer, self.objects = balancer, objects
         self.gen, self.lb, self.far = gen, lb, far
-        self._ifindexes = {ns: _read_ifindexes(ns) for ns in (gen, lb, far)}
+        self._ifindexes = {ns: read_ifindexes(ns) for ns in (gen, lb, far)}
         self._links: dict[str, int] = {}
 
     def prepare(self) -> None:
@@ -144,26 +142,15 @@ class Range:
         return self._await_end(contender) - before, elapsed_s
 
     def _send(self, frame: bytes, entry: str, packets: int) -> float:
-        context = (ct.c_uint32 * 6)(0, len(frame), 0, self._ifindexes[self.gen][entry], 0, 0)
-        options = TestRunOpts(
-            sz=ct.sizeof(TestRunOpts),
-            data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p),
-            data_size_in=len(frame),
-            ctx_in=ct.addressof(context),
-            ctx_size_in=ct.sizeof(context),
-            repeat=packets,
-            flags=_LIVE_FRAMES,
-            batch_size=_BATCH,
+        libbpf, program_fd = self.balancer.libbpf, self.objects.program("generate")
+        ifindex = self._ifindexes[self.gen][entry]
+        run = ProgramRun(
+            libbpf, program_fd, len(frame), ifindex=ifindex, repeat=packets, live_batch=_BATCH
         )
-        libbpf = self.balancer.libbpf
         with entered(self.gen):
             start_s = time.perf_counter()
-            result = libbpf.library.bpf_prog_test_run_opts(
-                self.objects.program("generate"), ct.byref(options)
-            )
-            elapsed_s = time.perf_counter() - start_s
-        libbpf.check(result, "the kernel sends no live frames")
-        return elapsed_s
+            run.run(frame)
+            return time.perf_counter() - start_s
 
     def _count(self, contender: Contender) -> int:
         if contender.stack:
@@ -183,11 +170,6 @@ class Range:
                 break
             count = now
         return count
-
-
-def _read_ifindexes(namespace: str) -> dict[str, int]:
-    links = json.loads(run_tool(["ip", "-n", namespace, "-json", "link", "show"]))
-    return {link["ifname"]: int(link["ifindex"]) for link in links}
 
 
 # --- the network ---

@@ -7,7 +7,6 @@ all programs anew: where one happens to lie in memory makes it up to 20 ns slowe
 
 from __future__ import annotations
 
-import ctypes as ct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -45,7 +44,8 @@ from bench.rounds import on_one_cpu, repeat
 from bench.samples import Summary, summarise
 from bench.yardstick import Yardstick, own_yardstick
 from reconciler.abi import Verdict
-from reconciler.dataplane.libbpf import Libbpf, TestRunOpts
+from reconciler.dataplane.libbpf import Libbpf
+from reconciler.dataplane.program_run import ProgramRun
 from reconciler.lab.namespaces import entered
 from reconciler.model import Forwarding
 
@@ -178,24 +178,16 @@ class Driver:
         self._objects.write("targets", program_fd.to_bytes(4, "little"))
 
     def _repeat(self, contender: Contender, packets: int) -> int:
-        # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue, egress_ifindex.
         balancer = contender.balancer or self._balancer
-        context = (ct.c_uint32 * 6)(0, len(self._frame), 0, balancer.ifindexes[FRONT], 0, 0)
-        options = TestRunOpts(
-            sz=ct.sizeof(TestRunOpts),
-            data_in=ct.cast(ct.c_char_p(self._frame), ct.c_void_p),
-            data_size_in=len(self._frame),
-            ctx_in=ct.addressof(context),
-            ctx_size_in=ct.sizeof(context),
+        run = ProgramRun(
+            balancer.libbpf,
+            self._drive[contender.family],
+            len(self._frame),
+            ifindex=balancer.ifindexes[FRONT],
             repeat=packets,
         )
-        libbpf = balancer.libbpf
         with entered(balancer.namespace):
-            result = libbpf.library.bpf_prog_test_run_opts(
-                self._drive[contender.family], ct.byref(options)
-            )
-        libbpf.check(result, "the kernel does not run packets")
-        return int(options.retval)
+            return run.run(self._frame)
 
 
 @contextmanager

@@ -7,13 +7,13 @@ load of other CPUs shows it. A program that always does the same work does.
 
 from __future__ import annotations
 
-import ctypes as ct
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.objects import compile_program, loaded
-from reconciler.dataplane.libbpf import Libbpf, TestRunOpts
+from reconciler.dataplane.libbpf import Libbpf
+from reconciler.dataplane.program_run import ProgramRun
 
 _TRIES = 4
 _REPEAT = 5_000  # some 0.7 ms
@@ -61,17 +61,10 @@ class Yardstick:
 def own_yardstick(libbpf: Libbpf) -> Iterator[Yardstick]:
     """A yardstick, until the block ends."""
     with loaded(libbpf, compile_program("yardstick")) as objects:
-        program_fd = objects.program("yardstick")
+        run = ProgramRun(libbpf, objects.program("yardstick"), len(_FRAME), repeat=_REPEAT)
 
         def time_work_ns() -> float:
-            options = TestRunOpts(
-                sz=ct.sizeof(TestRunOpts),
-                data_in=ct.cast(ct.c_char_p(_FRAME), ct.c_void_p),
-                data_size_in=len(_FRAME),
-                repeat=_REPEAT,
-            )
-            result = libbpf.library.bpf_prog_test_run_opts(program_fd, ct.byref(options))
-            libbpf.check(result, "the kernel does not run packets")
-            return float(options.duration)
+            run.run(_FRAME)
+            return run.duration_ns
 
         yield Yardstick(time_work_ns)

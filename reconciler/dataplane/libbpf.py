@@ -27,9 +27,6 @@ _INSTALL_BCC = "install python3-bpfcc (Debian, Ubuntu) or python3-bcc (Fedora)"
 
 _BATCH = 16_384  # entries read at once
 
-# libbpf 0.7 and newer; nothing but the packet tests asks for it.
-_FOR_TESTS = ("bpf_prog_test_run_opts",)
-
 _PRINTER = ct.CFUNCTYPE(ct.c_int, ct.c_int, ct.c_char_p, ct.c_void_p)
 
 
@@ -81,28 +78,6 @@ class _LinkInfo(ct.Structure):
     )
 
 
-class TestRunOpts(ct.Structure):
-    """struct bpf_test_run_opts (tools/lib/bpf/bpf.h)."""
-
-    _fields_ = (
-        ("sz", ct.c_size_t),
-        ("data_in", ct.c_void_p),
-        ("data_out", ct.c_void_p),
-        ("data_size_in", ct.c_uint32),
-        ("data_size_out", ct.c_uint32),
-        ("ctx_in", ct.c_void_p),
-        ("ctx_out", ct.c_void_p),
-        ("ctx_size_in", ct.c_uint32),
-        ("ctx_size_out", ct.c_uint32),
-        ("retval", ct.c_uint32),
-        ("repeat", ct.c_int),
-        ("duration", ct.c_uint32),
-        ("flags", ct.c_uint32),
-        ("cpu", ct.c_uint32),
-        ("batch_size", ct.c_uint32),
-    )
-
-
 class KernelRefused(XdplbError):
     """A BPF system call failed; `errno` says how."""
 
@@ -140,16 +115,14 @@ def _declare(library: Any) -> Any:
         "bpf_link_create": (integer, [integer, integer, integer, pointer]),
         "bpf_link_detach": (integer, [integer]),
         "bpf_link_update": (integer, [integer, integer, pointer]),
-        "bpf_prog_test_run_opts": (integer, [integer, pointer]),
         "libbpf_num_possible_cpus": (integer, []),
         "libbpf_set_print": (pointer, [_PRINTER]),
     }
     for name, (result, arguments) in signatures.items():
         function = getattr(library, name, None)
-        if function is not None:
-            function.restype, function.argtypes = result, arguments
-        elif name not in _FOR_TESTS:
+        if function is None:
             raise Unavailable(f"BCC's libbpf is too old: it has no {name}", remedy=_INSTALL_BCC)
+        function.restype, function.argtypes = result, arguments
     return library
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from reconciler.dataplane.bpffs import ensure_bpffs
 from reconciler.errors import NoPermission, Unavailable, XdplbError
 from reconciler.lab.waiting import wait_until
 
@@ -57,6 +60,30 @@ def make_tag(counter: int, kept: bool) -> str:
 def add_namespaces(names: Iterable[str]) -> None:
     """Make namespaces that hold nothing but a loopback interface, which is down."""
     run_tool(["ip", "-batch", "-"], "".join(f"netns add {name}\n" for name in names))
+
+
+def read_ifindexes(namespace: str) -> dict[str, int]:
+    """Return the numbers of a namespace's interfaces, by name."""
+    links = json.loads(run_tool(["ip", "-n", namespace, "-json", "link", "show"]))
+    return {link["ifname"]: int(link["ifindex"]) for link in links}
+
+
+@contextmanager
+def own_bpffs(prefix: str) -> Iterator[Path]:
+    """A BPF file system that ends with this process, however that ends.
+
+    It is mounted nowhere: the descriptor is all that holds it. `prefix` names the folder where
+    it was mounted for a moment.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}-") as directory:
+        place = Path(directory) / "bpf"
+        ensure_bpffs(place)
+        root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        run_tool(["umount", "--lazy", str(place)])
+    try:
+        yield Path(f"/proc/self/fd/{root}")
+    finally:
+        os.close(root)
 
 
 def list_tags(*, stale: bool = False, kept: bool = False) -> set[str]:

@@ -8,14 +8,11 @@ and what it returns; nothing is transmitted.
 
 from __future__ import annotations
 
-import ctypes as ct
 import dataclasses
 import enum
 import functools
 import itertools
-import json
 import os
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,14 +28,20 @@ from scapy.packet import Packet
 from reconciler import abi, netlink
 from reconciler.abi import FlowEvent, Verdict
 from reconciler.codec import encode_address
-from reconciler.dataplane.bpffs import ensure_bpffs
 from reconciler.dataplane.kernel import KernelDataplane, read_program
-from reconciler.dataplane.libbpf import TestRunOpts
+from reconciler.dataplane.program_run import ProgramRun
 from reconciler.desired import compile_tables
 from reconciler.environment import Environment, InterfaceFacts
 from reconciler.flowhash import choose_slot
 from reconciler.lab.lab import sweep_stale
-from reconciler.lab.namespaces import add_namespaces, delete_namespaces, entered, make_tag, run_tool
+from reconciler.lab.namespaces import (
+    add_namespaces,
+    delete_namespaces,
+    entered,
+    make_tag,
+    own_bpffs,
+    read_ifindexes,
+)
 from reconciler.model import Config, Forwarding, IPAddress, Protocol, Service
 from reconciler.plan import Put, Store, diff
 from reconciler.tables import Tables, pack_slots, unpack_slots
@@ -52,6 +55,8 @@ _counter = itertools.count(1000)
 # The kernel runs a frame in zeroed memory (net/bpf/test_run.c: bpf_test_init). Metadata
 # lies where headers grow into, and stays there when they do: so it is not zero.
 POISON = bytes(range(0xA1, 0xA1 + 80))
+# For what the program makes of a frame, and what lies before it.
+_ROOM = 4096
 
 
 class Action(enum.IntEnum):
@@ -111,22 +116,6 @@ class Outcome:
         )
 
 
-class _XdpMd(ct.Structure):
-    """struct xdp_md (include/uapi/linux/bpf.h)."""
-
-    _fields_ = tuple(
-        (name, ct.c_uint32)
-        for name in (
-            "data",
-            "data_end",
-            "data_meta",
-            "ingress_ifindex",
-            "rx_queue_index",
-            "egress_ifindex",
-        )
-    )
-
-
 class Balancer:
     """A loaded program, its maps and the network around them.
 
@@ -141,13 +130,12 @@ class Balancer:
         self.base = Tables()
         self.config: Config
         self.family = 4
-        self.ifindexes = _read_ifindexes(namespace)
+        self.ifindexes = read_ifindexes(namespace)
         self._depth = 0
         self._is_changed = False
         self._program_fd = -1
         self._counts = np.zeros(len(Verdict), np.uint64)
         self._events = np.zeros(len(FlowEvent), np.uint64)
-        self._room = ct.create_string_buffer(4096)
 
     def close(self) -> None:
         """Detach the program and let go of everything."""
@@ -419,20 +407,11 @@ class Balancer:
     def run_many(self, frames: NDArray[np.uint8], interface: str = network.FRONT) -> dict[str, int]:
         """Put many frames of one size, shape (n, size), through the program; their verdicts."""
         size = frames.shape[1]
-        context = _XdpMd(data_end=size, ingress_ifindex=self.ifindexes[interface])
-        options = TestRunOpts(
-            sz=ct.sizeof(TestRunOpts),
-            data_size_in=size,
-            ctx_in=ct.addressof(context),
-            ctx_size_in=ct.sizeof(context),
-            repeat=1,
-        )
+        run = ProgramRun(self.libbpf, self._program_fd, size, ifindex=self.ifindexes[interface])
         frames = np.ascontiguousarray(frames)
-        run, where = self.libbpf.library.bpf_prog_test_run_opts, ct.byref(options)
         with self.inside():
             for place in range(frames.ctypes.data, frames.ctypes.data + frames.nbytes, size):
-                options.data_in = place
-                self.libbpf.check(run(self._program_fd, where), "the kernel does not run a frame")
+                run.run_at(place)
         counts = self.read_counts()
         risen, self._counts = counts - self._counts, counts
         return {verdict.name: int(risen[verdict]) for verdict in Verdict if risen[verdict]}
@@ -451,27 +430,15 @@ class Balancer:
             KernelRefused: the frame is shorter than an Ethernet header.
         """
         data = before + frame
-        context = _XdpMd(
-            data=len(before), data_end=len(data), ingress_ifindex=self.ifindexes[interface]
+        run = ProgramRun(
+            self.libbpf,
+            self._program_fd,
+            len(data),
+            before=len(before),
+            ifindex=self.ifindexes[interface],
+            room=_ROOM,
         )
-        options = TestRunOpts(
-            sz=ct.sizeof(TestRunOpts),
-            data_in=ct.cast(ct.c_char_p(data), ct.c_void_p),
-            data_size_in=len(data),
-            data_out=ct.addressof(self._room),
-            data_size_out=len(self._room),
-            ctx_in=ct.addressof(context),
-            ctx_size_in=ct.sizeof(context),
-            repeat=1,
-        )
-        result = self.libbpf.library.bpf_prog_test_run_opts(self._program_fd, ct.byref(options))
-        self.libbpf.check(result, "the kernel does not run the frame")
-        return Action(options.retval), self._room[len(before) : options.data_size_out]
-
-
-def _read_ifindexes(namespace: str) -> dict[str, int]:
-    links = json.loads(run_tool(["ip", "-n", namespace, "-json", "link", "show"]))
-    return {link["ifname"]: link["ifindex"] for link in links}
+        return Action(run.run(data)), run.frame
 
 
 @contextmanager
@@ -487,7 +454,7 @@ def running_balancer(config: Config) -> Iterator[Balancer]:
     add_namespaces([namespace])
     try:
         network.build(namespace)
-        with _own_bpffs(tag) as root:
+        with own_bpffs(tag) as root:
             balancer = Balancer(namespace, root / "packet")
             balancer.dataplane.pins.folder.mkdir()
             try:
@@ -497,20 +464,3 @@ def running_balancer(config: Config) -> Iterator[Balancer]:
                 balancer.close()
     finally:
         delete_namespaces(tag)
-
-
-@contextmanager
-def _own_bpffs(tag: str) -> Iterator[Path]:
-    """A BPF file system that ends with this process, however that ends.
-
-    It is mounted nowhere: the descriptor is all that holds it.
-    """
-    with tempfile.TemporaryDirectory(prefix=f"{tag}-") as directory:
-        place = Path(directory) / "bpf"
-        ensure_bpffs(place)
-        root = os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        run_tool(["umount", "--lazy", str(place)])
-    try:
-        yield Path(f"/proc/self/fd/{root}")
-    finally:
-        os.close(root)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from reconciler import abi
-from reconciler.dataplane.libbpf import TestRunOpts
+from reconciler.dataplane.program_run import ProgramRun
 from reconciler.memory import Judge
 from reconciler.model import Limits
 
@@ -58,20 +58,12 @@ class Meter:
     def run_again(self, what: str, **fields: object) -> None:
         """One packet, again and again: everything that it needs is in the cache."""
         frame = bytes(to_service(TCP, VIP, **fields))
-        options = TestRunOpts(
-            sz=ct.sizeof(TestRunOpts),
-            data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p),
-            data_size_in=len(frame),
-            repeat=RUNS,
-        )
-        durations = []
-        with self.balancer.inside():
+        balancer, durations = self.balancer, []
+        run = ProgramRun(balancer.libbpf, balancer._program_fd, len(frame), repeat=RUNS)
+        with balancer.inside():
             for _ in range(5):
-                result = self.library.bpf_prog_test_run_opts(
-                    self.balancer._program_fd, ct.byref(options)
-                )
-                self.balancer.libbpf.check(result, "the kernel does not run a frame")
-                durations.append(options.duration)
+                run.run(frame)
+                durations.append(run.duration_ns)
         print(f"hot   {what:<45} {min(durations):>6} ns")
 
     def run_through(self, what: str, frames: Frames) -> None:

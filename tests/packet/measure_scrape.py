@@ -26,7 +26,7 @@ from reconciler.config import parse
 from reconciler.dataplane.kernel import KernelDataplane
 from reconciler.desired import compile_tables
 from reconciler.environment import imagine_environment
-from reconciler.lab.namespaces import make_tag
+from reconciler.lab.namespaces import make_tag, own_bpffs
 from reconciler.metrics.exposition import render
 from reconciler.metrics.families import list_families
 from reconciler.metrics.recorder import Recorder
@@ -34,8 +34,6 @@ from reconciler.metrics.service import MetricsService
 from reconciler.model import Config, Metrics
 from reconciler.plan import diff
 from reconciler.surveyor import Surveyor
-
-from .balancer import _own_bpffs
 
 SERVICES = BACKENDS = 64
 ROUNDS = 9
@@ -131,7 +129,7 @@ def main() -> None:
     ring_size = int(sys.argv[1]) if len(sys.argv) > 1 else 65_537
     flows = int(sys.argv[2]) if len(sys.argv) > 2 else 0
     config, recorder = make_config(ring_size), Recorder()
-    with _own_bpffs(make_tag(2000, kept=False)) as root:
+    with own_bpffs(make_tag(2000, kept=False)) as root:
         fill(root / "default", config, flows)
         surveyor = Surveyor("default", root, state_root=NOWHERE)
         survey = surveyor.take()
