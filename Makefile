@@ -27,10 +27,10 @@ setup:
 demo: setup build
 	$(BIN)/xdplb demo
 
-# Those that need no root share the CPUs; the others have the machine for themselves.
+# Most share the CPUs; the others have the machine for themselves.
 test: setup build
-	$(BIN)/pytest -n auto -m "not root"
-	$(BIN)/pytest -m root
+	$(BIN)/pytest -n auto -m "not alone"
+	$(BIN)/pytest -m alone
 
 # Ten thousand connections through every kind of edit; some five minutes.
 soak: setup build
@@ -52,9 +52,9 @@ lint: build
 	$(BIN)/mypy
 	clang-format --dry-run --Werror bpf/*.c bpf/*.h bench/programs/*.c bench/programs/*.h
 
-# Everything that needs no root.
+# What takes less than a minute and needs no root.
 check: lint
-	$(BIN)/pytest -n auto -m "not root" tests/unit tests/property tests/contract
+	$(BIN)/pytest -n auto -m "not root and not slow" tests/unit tests/contract
 
 format:
 	$(BIN)/ruff check --fix .

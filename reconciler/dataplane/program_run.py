@@ -56,7 +56,8 @@ class ProgramRun:
         program_fd: the loaded program.
         size: bytes of a frame, and of what lies before it.
         before: bytes that lie before the frame in memory, a multiple of 4.
-        ifindex: the interface where frames come in, of the namespace that the caller is in.
+        ifindex: the interface where frames come in, of the namespace that the caller is in;
+            0 for none.
         repeat: how often the program is run on each.
         live_batch: send what the program transmits or redirects on its way, so many frames
             at once; 0 to send nothing.
@@ -90,12 +91,13 @@ class ProgramRun:
         self._options = _TestRunOpts(
             sz=ct.sizeof(_TestRunOpts),
             data_size_in=size,
-            ctx_in=ct.addressof(self._context),
-            ctx_size_in=ct.sizeof(self._context),
             repeat=repeat,
             flags=_LIVE_FRAMES if live_batch else 0,
             batch_size=live_batch,
         )
+        if ifindex or before:  # a program of another type than XDP has no such context
+            self._options.ctx_in = ct.addressof(self._context)
+            self._options.ctx_size_in = ct.sizeof(self._context)
 
     def run(self, data: bytes) -> int:
         """Run the program on a frame, behind what lies before it; return its action.

@@ -51,6 +51,9 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
+# How often the server looks whether it is to end.
+_POLL_S = 0.1
+
 
 class Answer(NamedTuple):
     """What a client gets."""
@@ -117,7 +120,9 @@ class MetricsServer(ThreadingHTTPServer):
         self._deadlines: dict[Any, float] = {}
         self._lock = threading.Lock()
         super().__init__((str(address), port), _Handler)
-        self._thread = threading.Thread(target=self.serve_forever, name="metrics", daemon=True)
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(_POLL_S,), name="metrics", daemon=True
+        )
 
     def server_bind(self) -> None:
         """Bind, and ask no name server what this host is called."""

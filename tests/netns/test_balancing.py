@@ -18,7 +18,7 @@ from reconciler.lab.drive import Drive
 from reconciler.lab.load import LoadPlan
 from reconciler.lab.process import await_line, python_environment
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 VIP = "192.0.2.1"  # the balancer's own address in front
 SHORT = "interface: [eth0, eth1]\nport: 8080\nbackends: [10.0.0.11, 10.0.0.12, 10.0.0.13]\n"

@@ -7,7 +7,7 @@ import pytest
 from bench import live, per_packet
 from bench.packets import ALL_FLOWS
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def test_every_contender_does_what_it_is_called():

@@ -30,7 +30,7 @@ from reconciler.lab.process import python_environment
 from reconciler.plan import Drop, Store
 from reconciler.tables import pack_slots, ring_extents, unpack_slots
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 VIP = "192.0.2.1"
 # Capacities for a laboratory: what the tests read again and again stays small.

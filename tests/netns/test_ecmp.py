@@ -22,7 +22,7 @@ from reconciler.tables import unpack_slots
 from .pair import Pair, prepare_pair_lab
 from .test_modes import FAMILIES, WEB, Mix
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 HELD = 200
 NAT, TUNNEL = Mix("nat", 4, 4), Mix("ipip", 4, 4)

@@ -21,7 +21,7 @@ from reconciler.tables import unpack_slots
 
 from .conftest import Xdplb
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 VIP = "192.0.2.1"
 INTERVAL_S, FALL = 0.5, 3

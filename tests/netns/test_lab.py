@@ -21,7 +21,7 @@ from reconciler.lab.load import LoadPlan
 from reconciler.lab.namespaces import DIRECTORY, is_running
 from reconciler.lab.process import python_environment
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 def leftovers(tag):

@@ -20,7 +20,7 @@ from reconciler.plan import Put
 
 from .test_modes import FAMILIES, WEB, Mix, prepare_backends
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 FLOOD = Path(__file__).with_name("flood.py")
 LIMITS = Limits(services=64, backends=4096, ring_slots=150_000, flows=4096)

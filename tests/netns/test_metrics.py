@@ -13,7 +13,7 @@ from reconciler.lab import Lab, Topology, wait_until
 from reconciler.lab.ask import fetch
 from reconciler.surveyor import Surveyor
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 VIP = "192.0.2.1"
 PORT = 9464

@@ -35,6 +35,8 @@ from reconciler.model import (
     XdpMode,
 )
 
+pytestmark = pytest.mark.slow
+
 LOCALHOST = IPv4Address("127.0.0.1")
 FAST = Health(interval_s=0.1, timeout_s=0.1)
 DOWN = Standing(is_up=False, since=5.0, streak=1, detail="HTTP 500", transitions=3)

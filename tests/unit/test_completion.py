@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from reconciler.cli.main import VERBS, run, xdplb
 from reconciler.lab.process import python_environment
 
+pytestmark = pytest.mark.slow
+
 FILE = """\
 interface: eth0
 services:

@@ -14,6 +14,8 @@ import pytest
 
 from reconciler.config.text import MAX_BYTES
 
+pytestmark = pytest.mark.slow
+
 CPU_S = 5
 MEMORY_BYTES = 512 * 2**20
 

@@ -22,6 +22,8 @@ from reconciler.metrics.style import STYLE
 
 from ..surveys import make_told_survey
 
+pytestmark = pytest.mark.slow
+
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 Browse = Callable[..., str]
 

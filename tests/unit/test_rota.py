@@ -10,6 +10,8 @@ from reconciler.model import Health
 
 from .fake_time import run
 
+pytestmark = pytest.mark.slow
+
 
 class Job:
     """Takes a while each time, and notes when it was begun."""

@@ -26,6 +26,8 @@ from reconciler.survey import Survey, compose_survey
 
 from ..surveys import NOW_NS, compile_text, make_findings, make_survey, make_told_survey
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -13,7 +13,7 @@ from reconciler.lab import Lab, Topology
 
 from .soak import SCALE, VIP, Soak
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")
