@@ -30,6 +30,7 @@ from reconciler.status import RUN_ROOT
 
 FORMAT_VERSION = "1.0"
 _KIND = "xdplb.overrides"
+_LAST_MOMENT = 253_370_764_800.0  # 9999-01-01: wherever it is shown, it has a year
 # Another command holds it for the time of one read and one write.
 _LOCK_TIMEOUT_S = 10.0
 
@@ -210,15 +211,17 @@ def parse_override(document: dict[str, Any]) -> Override:
     Raises:
         KeyError: a key is missing, or the state is none.
         TypeError: a value is of another type.
-        ValueError: a time is no number.
+        ValueError: a time is no number, or beyond the calendar.
     """
-    until = document["until"]
+    since, until = float(document["since"]), document["until"]
+    if not all(0 <= moment <= _LAST_MOMENT for moment in (since, float(until or 0))):
+        raise ValueError("a time is beyond the calendar")
     return Override(
         service=str(document["service"]),
         backend=str(document["backend"]),
         state=BackendState[document["state"].upper()],
         owner=str(document["owner"]),
         reason=str(document["reason"]),
-        since=float(document["since"]),
+        since=since,
         until=None if until is None else float(until),
     )

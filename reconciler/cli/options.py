@@ -10,6 +10,7 @@ import click
 
 from reconciler.cli.candidates import offer_files, offer_instances
 from reconciler.config import ConfigInvalid
+from reconciler.config.name import NAME_PATTERN
 from reconciler.config_file import default_config_path, read_name
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.pins import list_instances
@@ -17,6 +18,10 @@ from reconciler.errors import NoInput
 from reconciler.model import DEFAULT_NAME
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+# Ten years: whoever asks for more means "for ever", and calendars end.
+_LONGEST_S = 10 * 365 * 24 * 3600.0
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # generic from click 8.4 on
@@ -33,7 +38,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg,unused-ignore]  # gene
         match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(value))
         if match is None:
             self.fail(f"{value!r} is no duration; write 500ms, 2s or 5m", param, ctx)
-        return float(match[1]) * _UNITS_S[match[2]]
+        seconds = float(match[1]) * _UNITS_S[match[2]]
+        if seconds > _LONGEST_S:
+            self.fail(f"{value!r} is more than ten years", param, ctx)
+        return seconds
 
 
 config_option = click.option(
@@ -49,10 +57,23 @@ pin_dir_option = click.option(
     metavar="DIR",
     help="Where instances are pinned. [default: /sys/fs/bpf/xdplb]",
 )
+
+
+def _check_name(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """It becomes the name of a folder: nothing may lead out of that."""
+    if value is not None and not re.fullmatch(NAME_PATTERN, value):
+        raise click.BadParameter(
+            f"{value!r} is no name of an instance: lower-case letters, digits, '-' and '_', at"
+            " most 32, and a letter or digit first"
+        )
+    return value
+
+
 name_option = click.option(
     "-n",
     "--name",
     metavar="NAME",
+    callback=_check_name,
     shell_complete=offer_instances,
     help='The instance. [default: the file\'s, or "default"]',
 )

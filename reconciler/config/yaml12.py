@@ -99,7 +99,8 @@ class _Builder:
 
     def _make_scalar(self, event: yaml.ScalarEvent) -> Scalar:
         place = _place(event, self.file)
-        is_plain = not event.style and not self._refuse_tag(event, place)
+        is_tagged = self._refuse_tag(event, place)
+        is_plain = not event.style and not is_tagged
         text: str = event.value
         if len(text) > MAX_SCALAR:
             message = f"this value is longer than {MAX_SCALAR} characters"

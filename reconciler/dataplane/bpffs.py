@@ -36,13 +36,15 @@ def ensure_bpffs(root: Path) -> bool:
 
     Raises:
         NoPermission: mounting needs CAP_SYS_ADMIN.
-        Unavailable: there is no place to mount to.
+        Unavailable: there is no place to mount to, or something is in it.
     """
     place = find_mount_place(root)
     if place == root:
         place.mkdir(parents=True, exist_ok=True)
     lasts = True
     if not is_bpffs(place):
+        if place == root:
+            _require_empty(place)
         _mount(place)
         lasts = is_namespace_of_parent()
     root.mkdir(mode=0o700, exist_ok=True)
@@ -80,6 +82,16 @@ def is_namespace_of_parent() -> bool:
         return os.path.samefile("/proc/self/ns/mnt", f"/proc/{os.getppid()}/ns/mnt")
     except OSError:
         return True  # another user's process: nobody knows better
+
+
+def _require_empty(place: Path) -> None:
+    """See that a mount would hide nothing."""
+    if any(place.iterdir()):
+        raise Unavailable(
+            f"{place} is no BPF file system, and there is something in it",
+            remedy="name a new or an empty folder with --pin-dir, or one where you have mounted"
+            " one: mount -t bpf bpf FOLDER",
+        )
 
 
 def _mount(place: Path) -> None:

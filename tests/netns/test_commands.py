@@ -368,6 +368,17 @@ def test_another_place_for_the_pins(lab, xdplb, config):
     assert os.listdir(xdplb.root.parent / "elsewhere") == []
 
 
+def test_a_place_for_pins_that_holds_something_else_is_left_alone(xdplb, config):
+    place = xdplb.folder / "full"
+    place.mkdir()
+    (place / "file").write_text("kept")
+    done = xdplb.run("run", "--once", "--pin-dir", place, "-c", config)
+    assert done.returncode == 69
+    assert f"{place} is no BPF file system, and there is something in it" in done.stderr
+    assert xdplb.balancer.run(["cat", place / "file"]).stdout == "kept"
+    assert str(place) not in xdplb.balancer.run(["cat", "/proc/mounts"]).stdout
+
+
 def test_who_looks_waits_for_no_library_that_only_a_pass_needs(xdplb, config):
     xdplb.apply(SHORT)
     done = xdplb.run("status", "-c", config, under=("env", "PYTHONPROFILEIMPORTTIME=1"))

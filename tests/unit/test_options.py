@@ -32,6 +32,21 @@ def test_durations(text: str, seconds: float) -> None:
     assert Duration().convert(seconds, None, None) == seconds
 
 
+def test_a_duration_is_no_longer_than_calendars_are() -> None:
+    assert Duration().convert("87600h", None, None) == 10 * 365 * 24 * 3600
+    with pytest.raises(click.BadParameter, match="more than ten years"):
+        Duration().convert("99999999h", None, None)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "default/", "a/b", "Edge", "-a", "a" * 33, "a\n"])
+@pytest.mark.parametrize("verb", ["status", "detach", "export", "top"])
+def test_no_name_of_an_instance_leads_out_of_its_folder(
+    verb: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([verb, "-n", name]) == 64
+    assert "is no name of an instance" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "5", "s", "-1s", "1d", "1 s", "1e3s", ".5s", "1s\n"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is no duration; write 500ms, 2s or 5m"):

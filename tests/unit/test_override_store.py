@@ -31,8 +31,8 @@ OVERRIDES = st.builds(
     state=st.sampled_from(BackendState),
     owner=st.text(),
     reason=st.text(),
-    since=st.floats(allow_nan=False, allow_infinity=False),
-    until=st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    since=st.floats(0, 1e11),
+    until=st.none() | st.floats(0, 1e11),
 )
 
 
@@ -133,6 +133,8 @@ GOOD = json.loads(format_overrides((LASTING,)))
         json.dumps(GOOD | {"overrides": [{}]}),
         json.dumps(GOOD | {"overrides": [GOOD["overrides"][0] | {"state": "off"}]}),
         json.dumps(GOOD | {"overrides": [GOOD["overrides"][0] | {"until": "noon"}]}),
+        json.dumps(GOOD | {"overrides": [GOOD["overrides"][0] | {"until": 1e12}]}),
+        json.dumps(GOOD | {"overrides": [GOOD["overrides"][0] | {"since": -1}]}),
         "\x00\x01",
     ],
 )
