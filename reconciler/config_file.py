@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.config import ConfigInvalid, Parsed, codes, judge
+from reconciler.config import ConfigInvalid, Parsed, judge
 from reconciler.config.document import Document, digest_documents, read_document
-from reconciler.config.include import Include, list_includes
+from reconciler.config.include import list_includes
 from reconciler.config.name import find_name
-from reconciler.config.nodes import diagnose
 from reconciler.config.reread import Rereader
 from reconciler.config.text import MAX_BYTES, decode_leniently
 from reconciler.diagnostics import Diagnostic
@@ -119,11 +118,17 @@ def _read_file(path: str, *, takes_pipe: bool) -> bytes:
     return data
 
 
-def read_files(path: str, *, takes_pipe: bool = False) -> Files:
+def read_files(path: str, *, takes_pipe: bool = False, needed: Collection[str] = ()) -> Files:
     """Read a file, or standard input for `-`, and what it includes.
 
-    Only the file itself must be there: what else is wrong is in the documents. Who looks
-    at it again and again can't take a pipe.
+    Only the file itself must be there: what else is wrong is in the documents. What standard
+    input includes is looked for from the working directory on. Who looks at it again and
+    again can't take a pipe.
+
+    Args:
+        path: the file.
+        takes_pipe: see `read_config`.
+        needed: directories of included files that have to be there.
 
     Raises:
         NoInput: there is no such file, or it can't be read.
@@ -133,10 +138,9 @@ def read_files(path: str, *, takes_pipe: bool = False) -> Files:
     document = read_document(data, name)
     texts = {name: decode_leniently(data)}
     includes = list_includes(document)
-    if path == STANDARD_INPUT:
-        return Files(document, tuple(map(_refuse_include, includes)), (), texts)
-    included = IncludedFiles(path, data, document)
+    included = IncludedFiles("" if path == STANDARD_INPUT else path, data, document, needed)
     patterns = tuple(included.read(include) for include in includes)
+    document.problems.extend(included.problems)
     return Files(document, tuple(included.documents), patterns, texts | included.texts)
 
 
@@ -175,21 +179,20 @@ class FileReader:
         data = read_config(self._path)
         known = self._rereader.reread(data, self._path)
         if known is None:
-            return read_files(self._path)
+            return read_files(self._path, needed=self._folders)
         document = Document(self._path, known.sha256, None, [])
         return Files(document, (), (), {self._path: decode_leniently(data)}, known)
 
     def remember(self, loaded: Loaded) -> None:
-        """Remember what was read, if it is one file about which there was nothing to tell."""
+        """Remember what was read, if it is one file about which there was nothing to tell.
+
+        Directories that files were included from have to be there from now on: who moves one
+        away has not asked for its services to go.
+        """
+        self._folders = {os.path.dirname(path) for path in loaded.texts if path != self._path}
         text = loaded.texts.get(self._path)
         if text is not None and len(loaded.texts) == 1 and not loaded.warnings:
             self._rereader.remember(loaded.config, text)
-
-
-def _refuse_include(include: Include) -> Document:
-    message = "standard input has no directory to include files from"
-    problem = diagnose(codes.INCLUDE, include.place, message, "name the file instead of '-'")
-    return Document(include.pattern, "", None, [problem])
 
 
 def parse_files(files: Files) -> Loaded:

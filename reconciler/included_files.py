@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatchcase
 
 from reconciler.config import codes
@@ -16,7 +16,7 @@ from reconciler.config.include import EMPTY_HINT, Include
 from reconciler.config.nodes import count_nodes, diagnose
 from reconciler.config.text import MAX_BYTES, decode_leniently
 from reconciler.config.yaml12 import MAX_NODES
-from reconciler.diagnostics import quote
+from reconciler.diagnostics import Diagnostic, quote
 
 MAX_FILES = 1024
 
@@ -29,6 +29,10 @@ class _RefusedError(Exception):
     def __init__(self, message: str, hint: str = "", code: str = codes.INCLUDE) -> None:
         super().__init__(message)
         self.message, self.hint, self.code = message, hint, code
+
+
+class _NoDirectoryError(_RefusedError):
+    """The directory of a pattern with wildcards is not there."""
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -67,12 +71,20 @@ class IncludedFiles:
     Attributes:
         documents: in the order of the entries, each file once.
         texts: their text, by path.
+        problems: of entries that lead to no file at all.
     """
 
-    def __init__(self, main: str, data: bytes, document: Document) -> None:
-        """Begin after the file `main`, which is `data` and was read as `document`."""
+    def __init__(
+        self, main: str, data: bytes, document: Document, needed: Collection[str] = ()
+    ) -> None:
+        """Begin after the file `main`, which is `data` and was read as `document`.
+
+        `needed` are the directories that have to be there: files were in them before.
+        """
         self.documents: list[Document] = []
+        self.problems: list[Diagnostic] = []
         self.texts: dict[str, str] = {}
+        self._needed = needed
         self._folder = os.path.dirname(main)
         self._main = os.path.abspath(main)
         self._seen: set[str] = set()
@@ -84,6 +96,9 @@ class IncludedFiles:
         pattern = os.path.join(self._folder, include.pattern)
         try:
             paths = list(self._find(include.pattern, pattern))
+        except _NoDirectoryError as error:
+            self._tell_absence(pattern, include, error)
+            return pattern
         except _RefusedError as error:
             self._refuse(pattern, include, error)
             return pattern
@@ -121,6 +136,17 @@ class IncludedFiles:
         self._values_left = max(self._values_left - held, 0)
         self.documents.append(document)
 
+    def _tell_absence(self, pattern: str, include: Include, error: _NoDirectoryError) -> None:
+        """A directory that is not there holds no file; one that was there may have been lost."""
+        if os.path.dirname(pattern) in self._needed:
+            problem = diagnose(codes.INCLUDE, include.place, error.message, error.hint)
+        else:
+            message = f"{error.message}: nothing is included from it"
+            problem = diagnose(
+                codes.NO_DIRECTORY, include.place, message, error.hint, severity="warning"
+            )
+        self.problems.append(problem)
+
     def _refuse(self, path: str, include: Include, error: _RefusedError) -> None:
         problem = diagnose(error.code, include.place, error.message, error.hint)
         self.documents.append(Document(path, "", None, [problem]))
@@ -138,7 +164,7 @@ def _list_files(written: str, pattern: str) -> list[str]:
         return find_files(pattern)
     except FileNotFoundError:
         hint = "make it, or take the entry away"
-        raise _RefusedError(f"there is no directory {folder}", hint) from None
+        raise _NoDirectoryError(f"there is no directory {folder}", hint) from None
     except (OSError, ValueError) as error:
         raise _RefusedError(f"{folder or '.'} can't be listed: {_say(error)}") from None
 

@@ -105,3 +105,12 @@ def test_a_directory_that_is_gone_keeps_the_last_good_state(xdplb, conf):
     shutil.move(conf.with_name("elsewhere"), conf)
     wait_until(lambda: xdplb.account()["last_attempt"]["result"] == "in_sync", "it is good again")
     assert xdplb.tables() == before
+
+
+def test_a_directory_that_comes_is_followed(xdplb):
+    xdplb.start(MAIN + write_services("m"))
+    await_services(xdplb, "m")
+    folder = xdplb.folder / "conf.d"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(write_services("a"), encoding="utf-8")
+    await_services(xdplb, "a", "m")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from reconciler.config import codes
 from reconciler.config.text import MAX_BYTES
 from reconciler.config.yaml12 import MAX_NODES
-from reconciler.config_file import Files, read_files
+from reconciler.config_file import FileReader, Files, load, read_files
 from reconciler.included_files import MAX_FILES, find_files
 
 WEB = "services:\n  - {name: web, vip: 192.0.2.1, port: 80, backends: [10.0.0.1]}\n"
@@ -159,7 +161,6 @@ def test_what_can_not_be_read_is_said_at_its_entry(conf: Path, make: object, wor
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ("none.d/*.yaml", "there is no directory none.d"),
         ("lb.yaml/*.yaml", "lb.yaml can't be listed: Not a directory"),
         ("*/x.yaml", "'*/x.yaml' has a wildcard in a directory's name"),
         ("**/*.yaml", "'**/*.yaml' has a wildcard in a directory's name"),
@@ -172,6 +173,42 @@ def test_what_can_not_be_read_is_said_at_its_entry(conf: Path, make: object, wor
 )
 def test_entries_that_lead_nowhere(conf: Path, entry: str, words: str) -> None:
     assert find_problems(read(entry)) == [(codes.INCLUDE, words)]
+
+
+def test_a_directory_that_is_not_there_holds_no_file_and_that_is_told(conf: Path) -> None:
+    text = f"interface: eth0\ninclude: [none.d/*.yaml]\n{WEB}"
+    Path("lb.yaml").write_text(text)
+    files = read_files("lb.yaml")
+    parsed = files.parse()
+    assert parsed.config is not None
+    assert files.sha256 == parsed.config.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    (told,) = parsed.diagnostics
+    assert (told.code, told.severity) == (codes.NO_DIRECTORY, "warning")
+    assert told.message == "there is no directory none.d: nothing is included from it"
+    assert str(told.source) == "lb.yaml:2:11"
+
+
+def test_who_follows_a_file_misses_a_directory_that_was_there(conf: Path) -> None:
+    (conf / "a.yaml").write_text(WEB)
+    Path("lb.yaml").write_text("interface: eth0\ninclude: [conf.d/*.yaml, none.d/*]\n")
+    reader = FileReader("lb.yaml", load("lb.yaml"))
+    assert [one.code for one in reader.read().parse().diagnostics] == [codes.NO_DIRECTORY]
+    conf.rename("elsewhere")
+    files = reader.read()
+    assert files.sha256 == read_files("lb.yaml").sha256
+    found = {(one.code, one.message) for one in files.parse().diagnostics}
+    assert (codes.INCLUDE, "there is no directory conf.d") in found
+
+
+def test_what_standard_input_includes_lies_here(
+    conf: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (conf / "a.yaml").write_text(WEB)
+    text = b"interface: eth0\ninclude: [conf.d/*.yaml]\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+    parsed = read_files("-").parse()
+    assert parsed.config is not None
+    assert [service.name for service in parsed.config.services] == ["web"]
 
 
 def test_a_wildcard_may_stand_above_the_file(
