@@ -331,6 +331,17 @@ def test_an_interface_without_an_address_of_the_family() -> None:
         compile_at(1, config(replace(service(backend(1)), vip=None)), machine=machine)
 
 
+@pytest.mark.parametrize("named", ["a", "z"])
+def test_a_named_vip_that_is_anothers_own_address_is_refused(named: str) -> None:
+    implicit = replace(service(backend(1), name="m"), vip=None)
+    explicit = replace(service(backend(2), name=named), vip=OWN)
+    with pytest.raises(Unavailable, match=f"both listen on {OWN} port 80/tcp") as caught:
+        compile_at(0, config(*sorted((implicit, explicit), key=lambda one: one.name)))
+    assert f"services {' and '.join(sorted(('m', named)))} " in caught.value.message
+    other_port = replace(explicit, port=81)
+    assert compile_at(0, config(implicit, other_port)).services
+
+
 def test_services_that_share_a_backend_are_tracked() -> None:
     shared, alone = backend(1), backend(2)
     tables = compile_at(
