@@ -16,6 +16,7 @@ FORWARDING_OFF = "XLB501"
 GENERIC_FALLBACK = "XLB502"
 NO_REDIRECT = "XLB503"
 SEVERAL_VIPS = "XLB504"
+LEFT_INTERFACE = "XLB505"
 
 # IPv6 has no forwarding of one interface alone that hosts would take part in: RFC 4861
 # routers send no router solicitations, so the whole machine becomes one.
@@ -36,6 +37,13 @@ def _find_advice(
         live = observed.attachments.get(name)
         mode = live.mode if live else config.xdp_mode
         yield from advise_interface(name, facts, config, mode)
+    for name in sorted({*observed.attachments} - {*config.interfaces}):
+        yield _warn(
+            LEFT_INTERFACE,
+            f"the program leaves {name}: packets for services that come in there are not balanced"
+            " any more, and replies in nat that come back there keep the backend's address",
+            "list it in 'interface' for as long as clients or backends lie behind it",
+        )
     first = config.interfaces[0]
     if first in environment.interfaces:
         for service in config.services:

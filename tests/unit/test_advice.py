@@ -42,6 +42,13 @@ def test_generic_mode_that_was_asked_for_is_no_surprise():
     assert codes(FINE, XdpMode.GENERIC, asked) == []
 
 
+def test_an_interface_that_the_program_leaves_is_told():
+    attachments = {name: Attachment(2, XdpMode.NATIVE, "") for name in ("eth0", "eth1")}
+    found = find_advice(CONFIG, Environment({"eth0": FINE}), Tables(attachments=attachments))
+    assert [one.code for one in found] == ["XLB505"]
+    assert "leaves eth1" in found[0].message
+
+
 def test_each_warning_names_the_command_that_mends_it():
     facts = replace(FINE, forwards=frozenset())
     (one,) = find_advice(CONFIG, Environment({"eth0.5": facts, "eth0": FINE}), Tables())
