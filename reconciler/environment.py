@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -69,12 +70,22 @@ def describe_differences(before: Environment, after: Environment) -> Iterator[di
 def imagine_environment(config: Config) -> Environment:
     """Return a machine that has the file's interfaces, to plan without a kernel.
 
-    Their own addresses are unknown here; the unspecified addresses stand in.
+    Their own addresses are unknown here; those of `imagine_addresses` stand in.
     """
-    addresses: tuple[IPAddress, ...] = (IPv4Address(0), IPv6Address(0))
     return Environment(
         {
-            name: InterfaceFacts(index, addresses, transmits=True, redirects=True)
+            name: InterfaceFacts(index, imagine_addresses(name), transmits=True, redirects=True)
             for index, name in enumerate(config.interfaces, start=1)
         }
     )
+
+
+def imagine_addresses(interface: str) -> tuple[IPAddress, ...]:
+    """Return an address of each family that no machine has, another for each interface.
+
+    They are of "this network" (RFC 1122, 3.2.1.3) and of what was once for IPv4-compatible
+    addresses (RFC 4291, 2.5.5.1).
+    """
+    digest = hashlib.blake2b(interface.encode(), digest_size=3).digest()
+    number = int.from_bytes(digest, "big")
+    return IPv4Address(number), IPv6Address(number)

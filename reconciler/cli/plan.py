@@ -26,11 +26,12 @@ from reconciler.config import ConfigInvalid, Parsed
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
 from reconciler.desired import LastPass
 from reconciler.diagnostics import Diagnostic
-from reconciler.environment import imagine_environment
+from reconciler.environment import imagine_addresses, imagine_environment
 from reconciler.errors import ExitCode
 from reconciler.model import Config
 from reconciler.proposal import Proposal, propose
 from reconciler.tables import Tables, make_empty_tables
+from reconciler.unheld import find_obstacles, list_controller_settings
 
 
 @click.command()
@@ -90,8 +91,19 @@ def plan(
 
 def compare_files(loaded: Loaded, old: Loaded) -> PlanReport:
     """Compare a file with the one before it."""
-    proposal = propose_offline(loaded.config, old.config)
-    return PlanReport(proposal, loaded.warnings, against=old.config.path)
+    config = loaded.config
+    proposal = propose_offline(config, old.config)
+    return PlanReport(
+        proposal,
+        (*loaded.warnings, *proposal.advice, *find_obstacles(old.config, config)),
+        against=old.config,
+        controller=list_controller_settings(old.config, config),
+        stand_ins={
+            str(address): f"the own address of {name}"
+            for name in {*config.interfaces, *old.config.interfaces}
+            for address in imagine_addresses(name)
+        },
+    )
 
 
 def propose_offline(config: Config, old: Config) -> Proposal:

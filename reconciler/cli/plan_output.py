@@ -38,13 +38,13 @@ def to_json(report: PlanReport) -> dict[str, Any]:
         "kind": "xdplb.plan",
         "config": {"path": config.path, "sha256": config.sha256},
         "live": {
-            "name": config.name,
+            "name": (report.against or config).name,
             "interfaces": sorted(observed.attachments),
             "generation": observed.generation,
             "config_sha256": observed.config_sha256 or None,
         },
         "in_sync": proposal.is_in_sync,
-        "changes": [_change_to_json(change) for change in proposal.changes],
+        "changes": [_change_to_json(change) for change in report.changes],
         "rings": [
             {
                 "service": ring.service,
@@ -58,8 +58,9 @@ def to_json(report: PlanReport) -> dict[str, Any]:
         "diagnostics": diagnostics_to_json(report.diagnostics),
         "summary": summarise(proposal.changes),
         "connections": [_disruption_to_json(one) for one in report.disruptions],
-        "against": report.against,
+        "against": report.against and report.against.path,
         "overrides": list_overrides(proposal.overrides, list_backends(config)),
+        "controller": list(report.controller),
     }
 
 
@@ -144,7 +145,7 @@ def render_annotations(report: PlanReport) -> str:
     lines = [render_github([one]) for one in report.diagnostics]
     if not report.proposal.is_in_sync:
         lines.append(render_annotation("notice", "plan", "\n".join(_render_figures(report))))
-    for change in report.proposal.changes:
+    for change in report.changes:
         text = f"{_SIGNS[change.action]} {change.address}  {_describe(change)}".rstrip()
         lines.append(render_annotation("notice", "plan", text, change.source))
     return "\n".join(lines)
@@ -165,21 +166,37 @@ def render_plan(report: PlanReport, paint: Paint = leave_plain) -> str:
 
 def _render_plan(report: PlanReport, paint: Paint) -> str:
     proposal = report.proposal
-    file, other = proposal.config.path, report.against or f"instance {proposal.config.name}"
-    if proposal.is_in_sync and report.against:
-        if file == other:
-            return f"no changes: {file} was compared with itself"
-        return f"no changes: {file} asks for what {other} asks for"
+    file, other = proposal.config.path, f"instance {proposal.config.name}"
+    if report.against:
+        other = report.against.path
+        if proposal.is_in_sync:
+            return "\n".join(_render_sameness(report, file, other))
     if proposal.is_in_sync:
         generation = proposal.observed.generation
         return f"in sync: the kernel does what {file} says (generation {generation})"
     lines = [f"{file} against {other}:", ""]
-    lines += _render_sections(proposal.changes, paint)
+    lines += _render_sections(report.changes, paint)
     lines += ["", *_render_figures(report, paint)]
+    lines += _render_controller(report)
     if proposal.objection:
         verdict = paint("blocked", "error") if report.is_blocked else paint("allowed", "warning")
         lines.append(f"{verdict}: {proposal.objection} [{Blocked.code}]")
     return "\n".join(lines)
+
+
+def _render_sameness(report: PlanReport, file: str, other: str) -> Iterator[str]:
+    if file == other:
+        yield f"no changes: {file} was compared with itself"
+    elif report.is_same:
+        yield f"no changes: {file} asks for what {other} asks for"
+    else:
+        yield f"no changes: {file} asks of the kernel what {other} asks of it"
+    yield from _render_controller(report)
+
+
+def _render_controller(report: PlanReport) -> Iterator[str]:
+    if report.controller:
+        yield f"the controller is told another: {', '.join(report.controller)}"
 
 
 def describe_writes(operations: Plan) -> str:

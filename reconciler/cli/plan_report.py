@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 from reconciler.diagnostics import Diagnostic
 from reconciler.disruption import (
@@ -14,8 +16,8 @@ from reconciler.disruption import (
     find_disruptions,
 )
 from reconciler.errors import Blocked
-from reconciler.model import Protocol, Source
-from reconciler.proposal import Proposal
+from reconciler.model import Config, Protocol, Source
+from reconciler.proposal import Change, Proposal
 
 # Backends that one line names; the others are counted.
 _NAMED = 3
@@ -25,7 +27,9 @@ _NAMED = 3
 class PlanReport:
     """What a plan would do and what speaks against it.
 
-    `against` is the file that it was compared with, if not with the kernel.
+    `against` is the file that it was compared with, if not with the kernel; then
+    `controller` says what else differs, which no table holds, and `stand_ins` what addresses
+    are called that stand in for a machine's own.
     `warnings` are about the file and the machine. `remembered` counts the flows that
     the kernel remembers, by backend id; None if nobody has looked. `is_allowed` says that
     what the guard objects to is meant.
@@ -34,7 +38,9 @@ class PlanReport:
     proposal: Proposal
     warnings: tuple[Diagnostic, ...] = ()
     remembered: FlowCounts | None = None
-    against: str | None = None
+    against: Config | None = None
+    controller: tuple[str, ...] = ()
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
     is_allowed: bool = False
 
     @property
@@ -42,12 +48,33 @@ class PlanReport:
         """Whether the guard refuses it."""
         return self.proposal.objection is not None and not self.is_allowed
 
+    @property
+    def is_same(self) -> bool:
+        """Whether the file means in everything what the one means that it was compared with."""
+        return self.against == self.proposal.config
+
     @cached_property
     def disruptions(self) -> tuple[Disruption, ...]:
         """What becomes of established connections."""
         if self.proposal.is_in_sync:
             return ()
-        return find_disruptions(self.proposal.desired, self.proposal.observed, self.remembered)
+        found = find_disruptions(self.proposal.desired, self.proposal.observed, self.remembered)
+        return tuple(replace(one, causes=tuple(map(self._name, one.causes))) for one in found)
+
+    @cached_property
+    def changes(self) -> tuple[Change, ...]:
+        """The proposal's, with own addresses by name."""
+        return tuple(
+            replace(one, before=self._name_vips(one.before), after=self._name_vips(one.after))
+            for one in self.proposal.changes
+        )
+
+    def _name_vips(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        vips = attributes.get("vips")
+        return attributes | {"vips": list(map(self._name, vips))} if vips else attributes
+
+    def _name(self, words: str) -> str:
+        return re.sub(r"[\d.:a-f]+", lambda m: self.stand_ins.get(m[0], m[0]), words)
 
     @property
     def diagnostics(self) -> tuple[Diagnostic, ...]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler import advice, disruption, errors
+from reconciler import advice, disruption, errors, unheld
 from reconciler.config import codes, parse
 
 PAGE = Path(__file__).parents[2] / "docs" / "diagnostics.md"
@@ -21,7 +21,7 @@ def read_rows():
 
 
 def list_codes():
-    named = [vars(module).values() for module in (codes, advice, disruption)]
+    named = [vars(module).values() for module in (codes, advice, disruption, unheld)]
     of_errors = [getattr(one, "code", "") for one in vars(errors).values()]
     values = [*(value for values in named for value in values), *of_errors]
     return {one for one in values if isinstance(one, str) and re.fullmatch(r"XLB\d{3}", one)}

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "reconciler"
 PURE = """
     model maglev tables codec abi plan desired movement allocation environment proposal
     resources touched rows guard flowhash fingerprint memory directory diagnostics disruption
-    config overrides export diagnosis advice survey rates conditions
+    unheld config overrides export diagnosis advice survey rates conditions
     health.effect health.standing health.checks
 """.split()  # noqa: SIM905  (a column of names is no easier to read)
 # Input and output, clocks, chance, logs, threads.

@@ -364,7 +364,7 @@ def test_the_plan_for_programs(capsys: pytest.CaptureFixture[str], flag: list[st
     # Stable order, part of the public contract.
     assert list(document) == [
         *("format_version", "kind", "config", "live", "in_sync", "changes", "rings", "guard"),
-        *("diagnostics", "summary", "connections", "against", "overrides"),
+        *("diagnostics", "summary", "connections", "against", "overrides", "controller"),
     ]
     assert (document["format_version"], document["kind"]) == ("1.0", "xdplb.plan")
     assert list(document["config"]) == ["path", "sha256"]
