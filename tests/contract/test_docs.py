@@ -275,6 +275,16 @@ def test_the_verdict_table_is_the_programs():
             assert f" {function}(" in (ROOT / header).read_text(encoding="utf-8"), place
 
 
+def test_every_promise_names_tests_that_are_there():
+    promises = read_rows(ROOT / "docs" / "promises.md", r"[A-Z][^|]+")
+    assert len(promises) >= 11
+    for promise, tests in promises:
+        named = re.findall(r"(tests/[\w/]+\.py)::(\w+)", tests)
+        assert named, promise
+        for path, test in named:
+            assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), test
+
+
 def test_the_exit_code_table_is_the_programs():
     rows = read_rows(README, r"\d+")
     assert {name: int(number) for number, name, *_ in rows} == {e.name: e.value for e in ExitCode}
