@@ -27,6 +27,7 @@ from reconciler.model import DEFAULT_NAME
 @options.pin_dir_option
 @options.quiet_option
 @click.option("-v", "--verbose", is_flag=True, help="Show what is well too, and tracebacks.")
+@options.color_option
 @click.pass_context
 def doctor(
     ctx: click.Context,

@@ -17,12 +17,13 @@ from reconciler.export import export_tables
 @options.config_option
 @options.name_option
 @options.pin_dir_option
-@options.verbose_option
+@options.output_options
 def export(
     config: str | None,
     name: str | None,
     *,
     pin_dir: Path | None,
+    quiet: bool,  # noqa: ARG001  (what it prints is data)
     verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
 ) -> None:
     """Print what the kernel holds as a canonical lb.yaml, in the long form.

@@ -37,7 +37,7 @@ FORMAT_VERSION = "1.0"
 @options.name_option
 @options.json_option
 @options.pin_dir_option
-@options.verbose_option
+@options.output_options
 def lookup(
     *,
     client: str,
@@ -48,6 +48,7 @@ def lookup(
     name: str | None,
     as_json: bool,
     pin_dir: Path | None,
+    quiet: bool,
     verbose: bool,  # noqa: ARG001
 ) -> None:
     """Show the slot and the backend that a new flow from SRC:PORT gets.
@@ -66,6 +67,8 @@ def lookup(
         after = {choice.service: choice for choice in select(new, service)}
     if as_json:
         click.echo(json.dumps(to_json(address, port, before, after), indent=2))
+        return
+    if quiet:
         return
     for choice in before:
         click.echo(describe(choice))

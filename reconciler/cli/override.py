@@ -77,8 +77,7 @@ def make_command(state: BackendState, help_text: str) -> click.Command:
     @options.name_option
     @options.json_option
     @options.pin_dir_option
-    @options.quiet_option
-    @options.verbose_option
+    @options.output_options
     def command(**flags: Any) -> None:
         give_override(state, flags)
 

@@ -11,14 +11,9 @@ import click
 from reconciler import diagnostics
 from reconciler.cli import options
 from reconciler.cli.candidates import offer_files
-from reconciler.cli.color import color_option, paint
-from reconciler.cli.plan_output import (
-    describe_writes,
-    render_annotations,
-    render_plan,
-    to_json,
-    write_json,
-)
+from reconciler.cli.color import paint
+from reconciler.cli.document import write_json
+from reconciler.cli.plan_output import describe_writes, render_annotations, render_plan, to_json
 from reconciler.cli.plan_report import PlanReport
 from reconciler.cli.say import say
 from reconciler.cli.validate import Result, print_results
@@ -48,9 +43,7 @@ from reconciler.unheld import find_obstacles, list_controller_settings
 @options.json_out_option
 @options.detailed_option
 @options.pin_dir_option
-@options.quiet_option
-@options.verbose_option
-@color_option
+@options.output_options
 @click.pass_context
 def plan(
     ctx: click.Context,
