@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli import options
 from reconciler.cli.backends import require_instance
+from reconciler.cli.say import show
 from reconciler.dataplane.capacities import read_limits
 from reconciler.export import export_tables
 
@@ -39,4 +40,4 @@ def export(
     instance.dataplane.check_maps(limits)
     overridden = {each.name for each in instance.overrides.take(time.time())}
     tables = instance.dataplane.read()
-    click.echo(export_tables(tables, instance.name, limits, overridden), nl=False)
+    show(export_tables(tables, instance.name, limits, overridden), nl=False)

@@ -13,6 +13,7 @@ from reconciler.cli import options
 from reconciler.cli.backends import refuse_absent
 from reconciler.cli.candidates import offer_files, offer_services
 from reconciler.cli.plan import compile_offline
+from reconciler.cli.say import show
 from reconciler.config.values import format_address_port, parse_address_port
 from reconciler.config_file import STANDARD_INPUT, load
 from reconciler.errors import Unavailable
@@ -70,10 +71,10 @@ def lookup(
         require_no_port(fates, address)
     if as_json:
         document = to_json(address, port, fates, has_after=other is not None)
-        click.echo(json.dumps(document, indent=2))
+        show(json.dumps(document, indent=2))
     elif not quiet:
         for fate in fates:
-            click.echo(describe(fate, has_after=other is not None))
+            show(describe(fate, has_after=other is not None))
 
 
 @dataclass(frozen=True)

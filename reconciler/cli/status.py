@@ -11,6 +11,7 @@ from reconciler.cli import options
 from reconciler.cli.backends import make_surveyor, take_survey
 from reconciler.cli.color import paint
 from reconciler.cli.document import write_json
+from reconciler.cli.say import show
 from reconciler.cli.status_output import render_status
 
 
@@ -42,7 +43,7 @@ def status(
     if json_out:
         write_json(describe_survey(survey), json_out)
     if as_json:
-        click.echo(json.dumps(describe_survey(survey), indent=2))
+        show(json.dumps(describe_survey(survey), indent=2))
     elif not quiet:
         for line in render_status(survey, paint, verbose=verbose):
-            click.echo(line)
+            show(line)

@@ -14,6 +14,7 @@ from reconciler.cli import options
 from reconciler.cli.backends import make_surveyor, take_survey
 from reconciler.cli.color import make_console, paint
 from reconciler.cli.keyboard import reading_keys, wait_for_key
+from reconciler.cli.say import show
 from reconciler.cli.top_output import render_top
 from reconciler.rates import compute_rates
 
@@ -112,7 +113,7 @@ class _Pipe:
     """One block below the other."""
 
     def show(self, lines: list[str]) -> None:
-        click.echo("\n".join([*lines, ""]))
+        show("\n".join([*lines, ""]))
         sys.stdout.flush()
 
 

@@ -14,6 +14,7 @@ from reconciler.cli import options
 from reconciler.cli.candidates import offer_files
 from reconciler.cli.color import paint
 from reconciler.cli.document import write_json
+from reconciler.cli.say import say, show
 from reconciler.config import Parsed, codes
 from reconciler.config.summary import summarise
 from reconciler.config_file import name_config, read_files
@@ -88,7 +89,7 @@ def choose_exit_code(results: Iterable[Result]) -> ExitCode:
 def print_results(results: list[Result], form: str, quiet: bool) -> None:
     """Print the results: data on standard output, words about problems on standard error."""
     if form == "json":
-        click.echo(json.dumps(to_json(results), indent=2))
+        show(json.dumps(to_json(results), indent=2))
         return
     for result in results:
         if form == "github":
@@ -100,16 +101,16 @@ def print_results(results: list[Result], form: str, quiet: bool) -> None:
 def _print_human(result: Result, quiet: bool) -> None:
     shown = [one for one in result.parsed.diagnostics if one.is_error or not quiet]
     if result.missing:
-        click.echo(f"xdplb: {result.missing}", err=True)
+        say(f"xdplb: {result.missing}", err=True)
     elif shown:
-        click.echo(diagnostics.render_human(shown, result.texts, paint), err=True)
+        say(diagnostics.render_human(shown, result.texts, paint), err=True)
     if result.parsed.config and not quiet:
-        click.echo(f"{result.path}: valid: {summarise(result.parsed.config)}")
+        show(f"{result.path}: valid: {summarise(result.parsed.config)}")
 
 
 def _print_github(result: Result) -> None:
     if result.parsed.diagnostics:
-        click.echo(diagnostics.render_github(result.parsed.diagnostics))
+        show(diagnostics.render_github(result.parsed.diagnostics))
 
 
 def to_json(results: Iterable[Result]) -> dict[str, object]:

@@ -20,6 +20,7 @@ from reconciler.cli.backends import (
 )
 from reconciler.cli.color import make_console
 from reconciler.cli.override_output import count_connections
+from reconciler.cli.say import say
 from reconciler.config_file import load
 from reconciler.errors import Overdue
 from reconciler.model import BackendState
@@ -98,10 +99,11 @@ def wait(
     """
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
-    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
-    require_instance(instance)
+    require_shape(what)
     if what.startswith("drained") and timeout_s < silence_s:
         raise click.BadParameter("it is shorter than --silence", param_hint="--timeout")
+    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
+    require_instance(instance)
     condition = parse_condition(what, instance, options.choose_path(None, config), silence_s)
     try:
         waited_s = wait_for(condition, what, timeout_s, quiet=quiet)
@@ -112,7 +114,7 @@ def wait(
     if as_json:
         print_document(what, waited_s)
     elif not quiet:
-        click.echo(f"{what}: so after {waited_s:.0f} s")
+        say(f"{what}: so after {waited_s:.0f} s")
 
 
 def print_document(what: str, waited_s: float, lacks: str | None = None) -> None:
@@ -125,20 +127,29 @@ def print_document(what: str, waited_s: float, lacks: str | None = None) -> None
         "waited_s": round(waited_s, 3),
         "lacks": lacks,
     }
-    click.echo(json.dumps(document, indent=2))
+    say(json.dumps(document, indent=2))
+
+
+def require_shape(what: str) -> None:
+    """See that these words can name a condition, whatever backends there are.
+
+    Raises:
+        click.BadParameter: they can't.
+    """
+    kind, _, backend = what.partition("=")
+    if what != "synced" and not (kind in ("drained", "ready") and backend):
+        raise click.BadParameter(f"{what} is no condition; write {_SHAPES}", param_hint="--for")
 
 
 def parse_condition(what: str, instance: Instance, path: str, silence_s: float) -> Condition:
-    """Return the condition that these words name.
+    """Return the condition that these words name; `require_shape` has seen them.
 
     Raises:
-        click.BadParameter: they name none, or a backend that is not there.
+        click.BadParameter: they name a backend that is not there.
     """
     kind, _, text = what.partition("=")
     if what == "synced":
         return Synced(instance, path)
-    if kind not in ("drained", "ready"):
-        raise click.BadParameter(f"{what} is no condition; write {_SHAPES}", param_hint="--for")
     kept = OverrideStore(instance.state_name).read()
     known = {*find_ids(instance.dataplane.read()), *(each.name for each in kept)}
     backend = parse_backend(text, known)
