@@ -27,6 +27,7 @@ from reconciler.config.schema import load_schema  # noqa: E402
 
 ENVIRONMENT = (
     ("XDPLB_CONFIG", "The configuration, where neither an option nor an argument names one."),
+    ("NO_COLOR", "If it is set and not empty: no colours, unless --color asks for them."),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC",
         "Set by systemd for a service of Type=notify: the controller then says when it is ready,"

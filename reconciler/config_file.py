@@ -85,7 +85,7 @@ def read_config(path: str, *, takes_pipe: bool = False) -> bytes:
     """
     try:
         if path == STANDARD_INPUT:
-            return sys.stdin.buffer.read(MAX_BYTES + 1)
+            return _read_standard_input()
         return _read_file(path, takes_pipe=takes_pipe)
     except FileNotFoundError:
         remedy = "name one, set XDPLB_CONFIG, or start from examples/lb.yaml"
@@ -98,6 +98,12 @@ def read_config(path: str, *, takes_pipe: bool = False) -> bytes:
     except (OSError, ValueError) as error:
         remedy = "name a regular file, or '-' for standard input"
         raise NoInput(f"{path} can't be read: {error}", remedy=remedy) from None
+
+
+def _read_standard_input() -> bytes:
+    if sys.stdin is None:  # as Python has it for a descriptor that is closed
+        raise NoInput("standard input is closed", remedy="name a file, or open it")
+    return sys.stdin.buffer.read(MAX_BYTES + 1)
 
 
 def _list_places(path: str) -> str:

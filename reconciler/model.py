@@ -161,8 +161,8 @@ class Backend:
 class Service:
     """A VIP, port and protocol, and the policy for what arrives there.
 
-    `vip` is None when the service listens on the interfaces' own addresses of
-    the backends' family. `backends` are sorted by name: the order in the file
+    `vip` is None when the service listens on the first interface's own
+    addresses of the backends' family. `backends` are sorted by name: the order in the file
     means nothing. `drain_timeout_s` is how long a moved slot remembers and a
     removed backend keeps its old flows, in seconds; `flow_idle_timeout_s` is how long
     a remembered flow may be silent before it is taken for ended. `health` is None where

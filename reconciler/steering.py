@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from reconciler.flowhash import choose_slot
-from reconciler.model import IPAddress
+from reconciler.model import Affinity, IPAddress
 from reconciler.tables import ServiceRow, Tables, unpack_slots
 
 
@@ -13,11 +13,13 @@ from reconciler.tables import ServiceRow, Tables, unpack_slots
 class Choice:
     """What a new flow of a client gets.
 
-    `slot` counts from the start of the service's ring. `backend` is None where the
-    service has none; `previous` is who keeps the older flows of a moved slot.
+    `affinity` is what of the client it goes by. `slot` counts from the start of the
+    service's ring. `backend` is None where the service has none; `previous` is who keeps
+    the older flows of a moved slot.
     """
 
     service: str
+    affinity: Affinity
     slot: int
     ring_size: int
     backend: str | None
@@ -45,6 +47,7 @@ def _choose(tables: Tables, row: ServiceRow, client: IPAddress, port: int) -> Ch
     found = tables.backends.get(backend)
     return Choice(
         tables.service_info[row.id].name,
+        row.affinity,
         slot,
         row.ring_size,
         _name(tables, backend),

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from reconciler.cli import options
-from reconciler.cli.color import color_option
 from reconciler.cli.one_pass import OnePass, PassOptions
 from reconciler.cli.plan_report import PlanReport
 from reconciler.cli.saved_plan import SavedPlan, read_saved_plan
@@ -29,16 +28,7 @@ from reconciler.errors import Declined, XdplbError
     help="Apply just this saved plan (plan --json-out), or nothing.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-@options.json_option
-@options.json_out_option
-@options.detailed_option
-@options.allow_large_option
-@options.no_verify_option
-@options.lock_timeout_option
-@options.pin_dir_option
-@options.quiet_option
-@options.verbose_option
-@color_option
+@options.pass_options
 @click.pass_context
 def apply(ctx: click.Context, /, **flags: Any) -> None:
     """Bring the kernel to FILE: plan, guard, ask, write, verify.

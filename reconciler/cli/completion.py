@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from reconciler.cli import options
+from reconciler.cli.say import show
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -31,4 +32,4 @@ def completion(
     assert kind is not None  # click knows all of SHELLS
     # The name of the variable is the one that click's `main` looks for.
     script = kind(root.command, {}, name, f"_{name}_COMPLETE".upper())
-    click.echo(script.source())
+    show(script.source())

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.live import Live
 
 from reconciler.cli import options
-from reconciler.errors import ExitCode, Unavailable, XdplbError
+from reconciler.cli.color import make_console
+from reconciler.errors import Unavailable, XdplbError
 from reconciler.lab import Lab, Topology, wait_until
 from reconciler.lab.controller import Controller
 from reconciler.lab.drawing import draw
@@ -40,6 +41,9 @@ from reconciler.lab.report import (
 )
 from reconciler.lab.samples import Samples
 from reconciler.lab.story import Story
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _EXAMPLES = (
     Path(__file__).parents[1] / "assets" / "lb.yaml",  # in a wheel
@@ -84,11 +88,10 @@ _DIFFERENCE = {"+": "green", "-": "red"}
     show_default=True,
     help="The picture: .svg, .png or .pdf.",
 )
-@options.verbose_option
-@click.pass_context
+@options.output_options
 def demo(
-    ctx: click.Context,
     *,
+    quiet: bool,
     verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
     keep: bool,
     clean: bool,
@@ -102,7 +105,7 @@ def demo(
     A client, the balancer and web servers; real connections; lb.yaml edited
     while they run. Exits 1 if a single request failed. Needs root.
     """
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = make_console(quiet=quiet, soft_wrap=True)
     if clean:
         for tag in sweep_kept():
             console.print(f"{tag} is taken away")
@@ -124,7 +127,8 @@ def demo(
         if can_draw():
             draw_picture(samples, phases, out)
             console.print(f"picture: {out}")
-    ctx.exit(ExitCode.FAILED if samples.failures else ExitCode.OK)
+    if samples.failures:
+        raise XdplbError(f"{sum(samples.failures.values())} requests failed")
 
 
 def choose_edits(addresses: tuple[str, ...], newcomer: str) -> tuple[Edit, ...]:

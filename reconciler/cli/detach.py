@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -13,20 +14,23 @@ from reconciler.health.store import HealthStore
 from reconciler.override_store import OverrideStore
 from reconciler.status import forget_status
 
+FORMAT_VERSION = "1.0"
+
 
 @click.command()
 @options.config_option
 @options.name_option
+@options.json_option
 @options.pin_dir_option
 @options.lock_timeout_option
-@options.quiet_option
-@options.verbose_option
+@options.output_options
 def detach(
     config: str | None,
     name: str | None,
     pin_dir: Path | None,
     lock_timeout: float,
     *,
+    as_json: bool,
     quiet: bool,
     verbose: bool,  # noqa: ARG001
 ) -> None:
@@ -45,5 +49,17 @@ def detach(
     OverrideStore(instance.state_name).forget()
     HealthStore(instance.state_name).forget()
     forget_status(instance.state_name)
-    if not quiet:
+    if as_json:
+        say(json.dumps(to_json(instance.name, interfaces), indent=2))
+    elif not quiet:
         say(f"detached {instance.name} from {', '.join(interfaces) or 'no interface'}")
+
+
+def to_json(name: str, interfaces: list[str]) -> dict[str, object]:
+    """Return the document of what was taken away."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "kind": "xdplb.detach",
+        "name": name,
+        "interfaces": interfaces,
+    }

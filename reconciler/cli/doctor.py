@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli import options
 from reconciler.cli.doctor_output import print_findings, print_summary, to_json
+from reconciler.cli.say import show, showing
 from reconciler.config import ConfigInvalid
 from reconciler.config_file import load
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
@@ -27,6 +28,7 @@ from reconciler.model import DEFAULT_NAME
 @options.pin_dir_option
 @options.quiet_option
 @click.option("-v", "--verbose", is_flag=True, help="Show what is well too, and tracebacks.")
+@options.color_option
 @click.pass_context
 def doctor(
     ctx: click.Context,
@@ -50,12 +52,13 @@ def doctor(
     checkup = _inspect(options.choose_path(file, config), bool(file or config), pin_dir)
     findings = diagnose(checkup)
     if as_json:
-        click.echo(json.dumps(to_json(findings, checkup), indent=2))
+        show(json.dumps(to_json(findings, checkup), indent=2))
     else:
         shown = [Severity.ERROR] if quiet else [s for s in Severity if s is not Severity.OK]
-        print_findings(findings, Severity if verbose else shown)
-        if not quiet:
-            print_summary(findings)
+        with showing():
+            print_findings(findings, Severity if verbose else shown)
+            if not quiet:
+                print_summary(findings)
     ctx.exit(choose_exit_code(findings))
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
+from reconciler.cli.color import make_console
 from reconciler.diagnosis.facts import Checkup, Unseen
 from reconciler.diagnosis.finding import Finding, Severity
 
@@ -60,7 +60,7 @@ def print_findings(findings: Sequence[Finding], shown: Iterable[Severity]) -> No
     """
     width = max((len(finding.subject) for finding in findings), default=0)
     chosen = set(shown)
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console(soft_wrap=True)
     for finding in findings:
         if finding.severity in chosen:
             console.print(_render(finding, width))
@@ -75,7 +75,7 @@ def print_summary(findings: Sequence[Finding]) -> None:
         _count(counts["note"], "note"),
         f"{counts['ok']} ok",
     ]
-    Console(highlight=False, soft_wrap=True).print(f"doctor: {', '.join(said)}")
+    make_console(soft_wrap=True).print(f"doctor: {', '.join(said)}")
 
 
 def _count(number: int, noun: str) -> str:

@@ -9,6 +9,7 @@ import click
 
 from reconciler.cli import options
 from reconciler.cli.backends import require_instance
+from reconciler.cli.say import show
 from reconciler.dataplane.capacities import read_limits
 from reconciler.export import export_tables
 
@@ -17,12 +18,13 @@ from reconciler.export import export_tables
 @options.config_option
 @options.name_option
 @options.pin_dir_option
-@options.verbose_option
+@options.output_options
 def export(
     config: str | None,
     name: str | None,
     *,
     pin_dir: Path | None,
+    quiet: bool,  # noqa: ARG001  (what it prints is data)
     verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
 ) -> None:
     """Print what the kernel holds as a canonical lb.yaml, in the long form.
@@ -38,4 +40,4 @@ def export(
     instance.dataplane.check_maps(limits)
     overridden = {each.name for each in instance.overrides.take(time.time())}
     tables = instance.dataplane.read()
-    click.echo(export_tables(tables, instance.name, limits, overridden), nl=False)
+    show(export_tables(tables, instance.name, limits, overridden), nl=False)

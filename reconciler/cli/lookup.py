@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from reconciler.cli import options
 from reconciler.cli.backends import refuse_absent
 from reconciler.cli.candidates import offer_files, offer_services
 from reconciler.cli.plan import compile_offline
+from reconciler.cli.say import show
 from reconciler.config.values import format_address_port, parse_address_port
-from reconciler.config_file import load
+from reconciler.config_file import STANDARD_INPUT, load
 from reconciler.errors import Unavailable
-from reconciler.model import IPAddress
+from reconciler.model import Affinity, IPAddress
 from reconciler.steering import Choice, find_choices
 from reconciler.tables import Tables
 
@@ -37,7 +39,7 @@ FORMAT_VERSION = "1.0"
 @options.name_option
 @options.json_option
 @options.pin_dir_option
-@options.verbose_option
+@options.output_options
 def lookup(
     *,
     client: str,
@@ -48,6 +50,7 @@ def lookup(
     name: str | None,
     as_json: bool,
     pin_dir: Path | None,
+    quiet: bool,
     verbose: bool,  # noqa: ARG001
 ) -> None:
     """Show the slot and the backend that a new flow from SRC:PORT gets.
@@ -58,34 +61,48 @@ def lookup(
     """
     address, port = parse_client(client)
     path = options.choose_path(None, config)
+    if path == other == STANDARD_INPUT:
+        raise click.UsageError("standard input can't be both files")
     tables = read_live(name, config, pin_dir) if live else compile_offline(load(path).config)
-    before = select(find_choices(tables, address, port), service)
-    after: dict[str, Choice] = {}
-    if other:
-        new = find_choices(compile_offline(load(other).config), address, port)
-        after = {choice.service: choice for choice in select(new, service)}
+    before = find_choices(tables, address, port or 0)
+    after = find_choices(compile_offline(load(other).config), address, port or 0) if other else ()
+    fates = select(pair_choices(before, after), service)
+    if port is None:
+        require_no_port(fates, address)
     if as_json:
-        click.echo(json.dumps(to_json(address, port, before, after), indent=2))
-        return
-    for choice in before:
-        click.echo(describe(choice))
-        if other:
-            click.echo(compare(choice, after.get(choice.service)))
+        document = to_json(address, port, fates, has_after=other is not None)
+        show(json.dumps(document, indent=2))
+    elif not quiet:
+        for fate in fates:
+            show(describe(fate, has_after=other is not None))
 
 
-def parse_client(text: str) -> tuple[IPAddress, int]:
-    """Return the address and port of `192.0.2.7:4711` or `[2001:db8::7]:4711`.
+@dataclass(frozen=True)
+class Fate:
+    """What a client gets from one service, and with the other file; None: no such service."""
+
+    service: str
+    before: Choice | None
+    after: Choice | None
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Those that there are."""
+        return tuple(choice for choice in (self.before, self.after) if choice)
+
+
+def parse_client(text: str) -> tuple[IPAddress, int | None]:
+    """Return the address and port of `192.0.2.7:4711`, `[2001:db8::7]:4711` or `192.0.2.7`.
 
     Raises:
         click.BadParameter: it is neither.
     """
     try:
-        address, port = parse_address_port(text)
+        return parse_address_port(text)
     except ValueError as error:
         raise click.BadParameter(
             f"{text}: {error}; write 192.0.2.7:4711 or [2001:db8::7]:4711", param_hint="SRC:PORT"
         ) from None
-    return address, port or 0
 
 
 def read_live(name: str | None, config: str | None, pin_dir: Path | None) -> Tables:
@@ -104,20 +121,27 @@ def read_live(name: str | None, config: str | None, pin_dir: Path | None) -> Tab
     return instance.dataplane.read()
 
 
-def select(choices: tuple[Choice, ...], service: str | None) -> list[Choice]:
-    """Return the choices of one service, or all.
+def pair_choices(before: tuple[Choice, ...], after: tuple[Choice, ...]) -> list[Fate]:
+    """Return the fate of every service that is on either side, by name."""
+    old = {choice.service: choice for choice in before}
+    new = {choice.service: choice for choice in after}
+    return [Fate(name, old.get(name), new.get(name)) for name in sorted(old | new)]
+
+
+def select(fates: list[Fate], service: str | None) -> list[Fate]:
+    """Return the fate of one service, or all.
 
     Raises:
         click.BadParameter: there is no such service for this client's family.
         Unavailable: no service is for this client's family.
     """
-    if not choices:
+    if not fates:
         raise Unavailable("no service has a VIP of this client's family")
     if service is None:
-        return list(choices)
-    found = [choice for choice in choices if choice.service == service]
+        return fates
+    found = [fate for fate in fates if fate.service == service]
     if not found:
-        known = ", ".join(choice.service for choice in choices) or "none"
+        known = ", ".join(fate.service for fate in fates)
         raise click.BadParameter(
             f"no service {service} has a VIP of this client's family; there is: {known}",
             param_hint="SERVICE",
@@ -125,38 +149,78 @@ def select(choices: tuple[Choice, ...], service: str | None) -> list[Choice]:
     return found
 
 
-def describe(choice: Choice) -> str:
+def require_no_port(fates: list[Fate], address: IPAddress) -> None:
+    """See that nothing goes by the port of a client that has none.
+
+    Raises:
+        click.BadParameter: a service does.
+    """
+    for fate in fates:
+        if any(choice.affinity is Affinity.FLOW for choice in fate.choices):
+            is_bare = address.version != 6
+            shape = f"{address}:PORT" if is_bare else f"[{address}]:PORT, with the brackets"
+            raise click.BadParameter(
+                f"{address} has no port, and service {fate.service} goes by it; write {shape}",
+                param_hint="SRC:PORT",
+            )
+
+
+def describe(fate: Fate, *, has_after: bool) -> str:
+    """Return in words what a client gets, and what becomes of it if that is asked."""
+    lines = [f"service {fate.service}: {describe_choice(fate.before)}"]
+    if has_after:
+        lines.append(f"  after: {compare(fate.before, fate.after)}")
+    return "\n".join(lines)
+
+
+def describe_choice(choice: Choice | None) -> str:
     """Return a choice in words."""
-    place = f"service {choice.service}: slot {choice.slot} of {choice.ring_size}"
-    text = f"{place} -> {name_backend(choice)}"
+    if choice is None:
+        return "not there"
+    text = f"slot {choice.slot} of {choice.ring_size} -> {name_backend(choice)}"
     return f"{text}, older flows -> {choice.previous}" if choice.previous else text
 
 
-def compare(before: Choice, after: Choice | None) -> str:
+def compare(before: Choice | None, after: Choice | None) -> str:
     """Return what becomes of a choice, in words."""
     if after is None:
-        return "  after: the service is gone"
-    stays = " (stays)" if after.backend == before.backend else " (moves)"
-    return f"  after: slot {after.slot} of {after.ring_size} -> {name_backend(after)}{stays}"
+        return "the service is gone"
+    return f"{describe_choice(after)} ({_describe_step(before, after)})"
+
+
+def _describe_step(before: Choice | None, after: Choice) -> str:
+    if before is None:
+        return "the service is new"
+    if after.backend != before.backend:
+        return "moves"
+    if (after.address, after.port) != (before.address, before.port):
+        return f"same name, another address: was {_format_place(before)}"
+    return "stays"
 
 
 def name_backend(choice: Choice) -> str:
     """Return a backend's name and place."""
-    if choice.backend is None or choice.address is None or choice.port is None:
+    if choice.backend is None:
         return "no backend"
-    place = format_address_port(choice.address, choice.port)
+    place = _format_place(choice)
     return place if place == choice.backend else f"{choice.backend} ({place})"
 
 
+def _format_place(choice: Choice) -> str:
+    if choice.address is None or choice.port is None:
+        return "nowhere"
+    return format_address_port(choice.address, choice.port)
+
+
 def to_json(
-    address: IPAddress, port: int, before: list[Choice], after: dict[str, Choice]
+    address: IPAddress, port: int | None, fates: list[Fate], *, has_after: bool
 ) -> dict[str, Any]:
-    """Return the document of a lookup."""
+    """Return the document of a lookup. A service that is not there has nulls."""
     results = []
-    for choice in before:
-        result = _choice_to_json(choice)
-        if choice.service in after:
-            result["after"] = _choice_to_json(after[choice.service])
+    for fate in fates:
+        result = _choice_to_json(fate.service, fate.before)
+        if has_after:
+            result["after"] = _choice_to_json(fate.service, fate.after) if fate.after else None
         results.append(result)
     return {
         "format_version": FORMAT_VERSION,
@@ -166,13 +230,13 @@ def to_json(
     }
 
 
-def _choice_to_json(choice: Choice) -> dict[str, Any]:
+def _choice_to_json(service: str, choice: Choice | None) -> dict[str, Any]:
     return {
-        "service": choice.service,
-        "slot": choice.slot,
-        "ring_size": choice.ring_size,
-        "backend": choice.backend,
-        "address": str(choice.address) if choice.address else None,
-        "port": choice.port,
-        "previous": choice.previous,
+        "service": service,
+        "slot": choice.slot if choice else None,
+        "ring_size": choice.ring_size if choice else None,
+        "backend": choice.backend if choice else None,
+        "address": str(choice.address) if choice and choice.address else None,
+        "port": choice.port if choice else None,
+        "previous": choice.previous if choice else None,
     }

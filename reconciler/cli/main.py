@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from reconciler import __version__
-from reconciler.cli.color import paint
+from reconciler.cli.color import heed_no_color, paint
 from reconciler.cli.say import find_loss, say
 from reconciler.errors import ExitCode, XdplbError
 
@@ -77,8 +77,10 @@ class Verbs(click.Group):
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="xdplb")
-def xdplb() -> None:
+@click.pass_context
+def xdplb(ctx: click.Context) -> None:
     """An XDP layer-4 load balancer that is run from one file, lb.yaml."""
+    heed_no_color(ctx)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

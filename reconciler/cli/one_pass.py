@@ -11,14 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from reconciler.account import leave_account
 from reconciler.cli.color import paint
+from reconciler.cli.document import require_place, write_json
 from reconciler.cli.plan import print_warnings
-from reconciler.cli.plan_output import (
-    describe_writes,
-    render_plan,
-    require_place,
-    to_json,
-    write_json,
-)
+from reconciler.cli.plan_output import describe_writes, render_plan, to_json
 from reconciler.cli.plan_report import PlanReport
 from reconciler.cli.say import note_loss, say
 from reconciler.config_file import Loaded

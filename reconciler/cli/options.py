@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from reconciler.cli.candidates import offer_files, offer_instances
+from reconciler.cli.color import choose_color
 from reconciler.config import ConfigInvalid
 from reconciler.config.name import NAME_PATTERN
 from reconciler.config_file import default_config_path, read_name
@@ -16,6 +19,8 @@ from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.pins import list_instances
 from reconciler.errors import NoInput
 from reconciler.model import DEFAULT_NAME
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -94,9 +99,21 @@ json_out_option = click.option(
     metavar="FILE",
     help="Write the JSON to a file too.",
 )
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+quiet_option = click.option(
+    "-q", "--quiet", is_flag=True, help="Print errors only, and what is asked for as data."
+)
 verbose_option = click.option(
     "-v", "--verbose", is_flag=True, help="Say more, and show tracebacks."
+)
+color_option = click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    show_default=True,
+    expose_value=False,
+    is_eager=True,
+    callback=choose_color,
+    help="Colours; auto: on a terminal, unless NO_COLOR is set.",
 )
 detailed_option = click.option(
     "--detailed-exitcode", is_flag=True, help="Exit 2 when there are, or were, changes."
@@ -116,6 +133,31 @@ allow_large_option = click.option(
 )
 
 
+def output_options(command: _Command) -> _Command:
+    """Declare the options of every command that prints for people."""
+    return _declare(command, quiet_option, verbose_option, color_option)
+
+
+def pass_options(command: _Command) -> _Command:
+    """Declare the options of a command that makes a pass."""
+    return _declare(
+        command,
+        json_option,
+        json_out_option,
+        detailed_option,
+        allow_large_option,
+        no_verify_option,
+        lock_timeout_option,
+        pin_dir_option,
+        output_options,
+    )
+
+
+def _declare(command: _Command, *options: Callable[[_Command], _Command]) -> _Command:
+    """As decorators in this order would: the last one is next to the command."""
+    return reduce(lambda made, option: option(made), reversed(options), command)
+
+
 def choose_path(file: str | None, config: str | None) -> str:
     """Return the configuration's path from the argument, the option or the default.
 
@@ -125,6 +167,11 @@ def choose_path(file: str | None, config: str | None) -> str:
     if file and config and file != config:
         raise click.UsageError(f"two configurations are named: {file} and {config}")
     return file or config or default_config_path()
+
+
+def choose_paths(files: Sequence[str], config: str | None) -> list[str]:
+    """Return the configurations' paths, as `choose_path` does for each of the arguments."""
+    return [choose_path(file, config) for file in files or (None,)]
 
 
 def choose_name(name: str | None, config: str | None, pin_dir: Path | None) -> str:

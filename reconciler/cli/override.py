@@ -49,6 +49,16 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = "1.0"
 _POLL_S = 0.05
+_SHORTEST_S = 1.0
+
+
+def _require_time(
+    _ctx: click.Context, _param: click.Parameter, value: float | None
+) -> float | None:
+    """A controller looks for overrides in turns: it would not see one that is over at once."""
+    if value is not None and value < _SHORTEST_S:
+        raise click.BadParameter(f"it would be over at once; at least {_SHORTEST_S:g} s")
+    return value
 
 
 def make_command(state: BackendState, help_text: str) -> click.Command:
@@ -61,6 +71,7 @@ def make_command(state: BackendState, help_text: str) -> click.Command:
         "for_s",
         type=options.Duration(),
         metavar="DURATION",
+        callback=_require_time,
         help="When it is to end, such as 30m. [default: when it is taken away]",
     )
     @click.option("--reason", default="", metavar="TEXT", help="Why, for others to see.")
@@ -77,8 +88,7 @@ def make_command(state: BackendState, help_text: str) -> click.Command:
     @options.name_option
     @options.json_option
     @options.pin_dir_option
-    @options.quiet_option
-    @options.verbose_option
+    @options.output_options
     def command(**flags: Any) -> None:
         give_override(state, flags)
 
@@ -119,13 +129,7 @@ def give_override(state: BackendState, flags: dict[str, Any]) -> None:
 
 
 def make_override(state: BackendState, name: BackendName, flags: dict[str, Any]) -> Override:
-    """Return the override that the command line asks for, from now on.
-
-    Raises:
-        click.BadParameter: it would be over at once.
-    """
-    if flags["for_s"] == 0:
-        raise click.BadParameter("it would be over at once", param_hint="--for")
+    """Return the override that the command line asks for, from now on."""
     now = time.time()
     until = now + flags["for_s"] if flags["for_s"] else None
     reason = "".join(c if c.isprintable() else " " for c in flags["reason"]).strip()

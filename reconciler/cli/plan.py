@@ -11,16 +11,11 @@ import click
 from reconciler import diagnostics
 from reconciler.cli import options
 from reconciler.cli.candidates import offer_files
-from reconciler.cli.color import color_option, paint
-from reconciler.cli.plan_output import (
-    describe_writes,
-    render_annotations,
-    render_plan,
-    to_json,
-    write_json,
-)
+from reconciler.cli.color import paint
+from reconciler.cli.document import write_json
+from reconciler.cli.plan_output import describe_writes, render_annotations, render_plan, to_json
 from reconciler.cli.plan_report import PlanReport
-from reconciler.cli.say import say
+from reconciler.cli.say import say, show
 from reconciler.cli.validate import Result, print_results
 from reconciler.config import ConfigInvalid, Parsed
 from reconciler.config_file import STANDARD_INPUT, Loaded, load
@@ -48,9 +43,7 @@ from reconciler.unheld import find_obstacles, list_controller_settings
 @options.json_out_option
 @options.detailed_option
 @options.pin_dir_option
-@options.quiet_option
-@options.verbose_option
-@color_option
+@options.output_options
 @click.pass_context
 def plan(
     ctx: click.Context,
@@ -139,14 +132,14 @@ def print_plan(
 ) -> None:
     """Print a plan: the document on standard output, warnings on standard error."""
     if form == "json":
-        click.echo(json.dumps(to_json(report), indent=2))
+        show(json.dumps(to_json(report), indent=2))
     elif form == "github":
-        click.echo(render_annotations(report))
+        show(render_annotations(report))
     elif not quiet:
         print_warnings(report.warnings, loaded)
-        click.echo(render_plan(report, paint))
+        show(render_plan(report, paint))
         if verbose:
-            click.echo(describe_writes(report.proposal.operations))
+            show(describe_writes(report.proposal.operations))
 
 
 def print_warnings(warnings: Sequence[Diagnostic], loaded: Loaded) -> None:

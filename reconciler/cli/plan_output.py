@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from reconciler.cli.override_output import render_overrides
@@ -15,7 +11,7 @@ from reconciler.cli.plan_report import PlanReport, describe_disruption
 from reconciler.diagnostics import Paint, leave_plain, render_annotation, render_github
 from reconciler.diagnostics import to_json as diagnostics_to_json
 from reconciler.disruption import BREAKS_CONNECTIONS, Disruption
-from reconciler.errors import Blocked, NoInput
+from reconciler.errors import Blocked
 from reconciler.model import Protocol
 from reconciler.override_store import list_overrides
 from reconciler.overrides import list_backends
@@ -100,38 +96,6 @@ def summarise(changes: Iterable[Change]) -> dict[str, int]:
     for change in changes:
         counts["drift" if change.reason == "drift" else kinds[change.action]] += 1
     return counts
-
-
-def require_place(path: Path) -> None:
-    """See that a document can be written there, before what it tells of is done.
-
-    Raises:
-        NoInput: it can't.
-    """
-    if os.path.exists(path):
-        number = 0 if os.access(path, os.W_OK) else errno.EACCES
-    elif not os.path.isdir(path.parent):
-        number = errno.ENOENT
-    else:
-        number = 0 if os.access(path.parent, os.W_OK | os.X_OK) else errno.EACCES
-    if number:
-        raise _refuse_place(path, os.strerror(number))
-
-
-def _refuse_place(path: Path, reason: str | None) -> NoInput:
-    return NoInput(f"cannot write {path}: {reason}", remedy="name a file in a folder that is there")
-
-
-def write_json(document: dict[str, Any], path: Path) -> None:
-    """Write a document to a file.
-
-    Raises:
-        NoInput: it can't be written there.
-    """
-    try:
-        path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise _refuse_place(path, error.strerror) from None
 
 
 # --- for GitHub ---

@@ -9,7 +9,6 @@ from typing import Any
 import click
 
 from reconciler.cli import options
-from reconciler.cli.color import color_option
 from reconciler.cli.one_pass import OnePass, PassOptions
 from reconciler.cli.plan import print_warnings
 from reconciler.cli.say import say
@@ -38,16 +37,7 @@ from reconciler.log import log_event, start_log
     show_default=True,
     help="How the log's lines are written: key=value, or a JSON object each.",
 )
-@options.json_option
-@options.json_out_option
-@options.detailed_option
-@options.allow_large_option
-@options.no_verify_option
-@options.lock_timeout_option
-@options.pin_dir_option
-@options.quiet_option
-@options.verbose_option
-@color_option
+@options.pass_options
 @click.pass_context
 def run(ctx: click.Context, /, **flags: Any) -> None:
     """Be the controller: watch the file and keep the kernel to it.

@@ -1,15 +1,20 @@
-"""What commands that write say: a reader that went away decides nothing.
+"""What commands say, and what becomes of it where it can't be written.
 
-Such a command does what it was asked for, whoever listens, and ends with FAILED if it
-could not say so. Commands that only print end with their reader, as click has it.
+A command that writes does what it was asked for, whoever listens, and ends with FAILED
+if it could not `say` so. One that only prints ends with its reader, as click has it, and
+with an error where `show` finds another reason.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
+
+from reconciler.errors import XdplbError
 
 _LOST = "reconciler.cli.say.lost"
 
@@ -19,8 +24,34 @@ def say(text: str, *, err: bool = False) -> None:
     try:
         click.echo(text, err=err)
     except OSError as error:
-        _discard_output(sys.stderr.fileno() if err else sys.stdout.fileno())
-        note_loss(f"cannot write standard {'error' if err else 'output'}: {error.strerror}")
+        note_loss(_lose_output(error, err=err))
+
+
+def show(text: str, *, nl: bool = True) -> None:
+    """Print what a command that only prints was asked for.
+
+    Raises:
+        BrokenPipeError, XdplbError: as `showing`.
+    """
+    with showing():
+        click.echo(text, nl=nl)
+
+
+@contextmanager
+def showing() -> Iterator[None]:
+    """Have a standard output that can't be written end the command.
+
+    Raises:
+        BrokenPipeError: the reader has gone: no more is wanted.
+        XdplbError: it can't be written.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        remedy = "make room there, or send it elsewhere"
+        raise XdplbError(_lose_output(error, err=False), remedy=remedy) from None
 
 
 def note_loss(message: str) -> None:
@@ -34,6 +65,11 @@ def find_loss() -> str | None:
     """Return what this command could not say, and why; None if it said everything."""
     loss: str | None = click.get_current_context().meta.get(_LOST)
     return loss
+
+
+def _lose_output(error: OSError, *, err: bool) -> str:
+    _discard_output(sys.stderr.fileno() if err else sys.stdout.fileno())
+    return f"cannot write standard {'error' if err else 'output'}: {error.strerror}"
 
 
 def _discard_output(number: int) -> None:

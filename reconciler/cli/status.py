@@ -9,7 +9,9 @@ import click
 
 from reconciler.cli import options
 from reconciler.cli.backends import make_surveyor, take_survey
-from reconciler.cli.color import color_option, paint
+from reconciler.cli.color import paint
+from reconciler.cli.document import write_json
+from reconciler.cli.say import show
 from reconciler.cli.status_output import render_status
 
 
@@ -17,15 +19,17 @@ from reconciler.cli.status_output import render_status
 @options.config_option
 @options.name_option
 @options.json_option
+@options.json_out_option
 @options.pin_dir_option
-@options.verbose_option
-@color_option
+@options.output_options
 def status(
     config: str | None,
     name: str | None,
     *,
     as_json: bool,
+    json_out: Path | None,
     pin_dir: Path | None,
+    quiet: bool,
     verbose: bool,
 ) -> None:
     """Show services, backends, verdicts and the last reload.
@@ -36,8 +40,10 @@ def status(
     from reconciler.survey_document import describe_survey  # noqa: PLC0415  (as BCC)
 
     survey = take_survey(make_surveyor(options.choose_name(name, config, pin_dir), pin_dir))
+    if json_out:
+        write_json(describe_survey(survey), json_out)
     if as_json:
-        click.echo(json.dumps(describe_survey(survey), indent=2))
-        return
-    for line in render_status(survey, paint, verbose=verbose):
-        click.echo(line)
+        show(json.dumps(describe_survey(survey), indent=2))
+    elif not quiet:
+        for line in render_status(survey, paint, verbose=verbose):
+            show(line)

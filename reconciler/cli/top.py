@@ -12,8 +12,9 @@ import click
 
 from reconciler.cli import options
 from reconciler.cli.backends import make_surveyor, take_survey
-from reconciler.cli.color import color_option, paint
+from reconciler.cli.color import make_console, paint
 from reconciler.cli.keyboard import reading_keys, wait_for_key
+from reconciler.cli.say import show
 from reconciler.cli.top_output import render_top
 from reconciler.rates import compute_rates
 
@@ -48,18 +49,15 @@ class Screen(Protocol):
     metavar="N",
     help="Stop after N refreshes. [default: at q or Ctrl-C]",
 )
-@options.verbose_option
-@color_option
-@click.pass_context
+@options.output_options
 def top(
-    ctx: click.Context,
-    /,
     config: str | None,
     name: str | None,
     *,
     pin_dir: Path | None,
     interval: float,
     count: int | None,
+    quiet: bool,
     verbose: bool,
 ) -> None:
     """Watch how fast packets and flows go, and where.
@@ -71,10 +69,12 @@ def top(
     """
     if interval < _SHORTEST_S:
         raise click.BadParameter(f"at least {_SHORTEST_S} s", param_hint="--interval")
+    if quiet and count is None:
+        raise click.UsageError("--quiet shows nothing: say with --count when it is to end")
     surveyor = make_surveyor(options.choose_name(name, config, pin_dir), pin_dir)
     survey = take_survey(surveyor)
     try:
-        with _open_screen(is_painted=ctx.color is not False) as screen:
+        with _open_screen(quiet=quiet) as screen:
             if sys.stdout.isatty():
                 screen.show(render_top(survey, None, paint, verbose=verbose))
             refreshes = 0
@@ -88,36 +88,43 @@ def top(
 
 
 @contextmanager
-def _open_screen(*, is_painted: bool) -> Iterator[Screen]:
+def _open_screen(*, quiet: bool) -> Iterator[Screen]:
+    if quiet:
+        yield _Nowhere()
+        return
     if not sys.stdout.isatty():
         yield _Pipe()
         return
-    from rich.console import Console  # noqa: PLC0415  (only where needed)
-    from rich.live import Live  # noqa: PLC0415
+    from rich.live import Live  # noqa: PLC0415  (only where needed)
 
-    console = Console(highlight=False, no_color=False)
+    console = make_console()
     with reading_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
-        yield _Terminal(live, is_painted=is_painted)
+        yield _Terminal(live)
+
+
+class _Nowhere:
+    """For those who only want to know that it can be counted."""
+
+    def show(self, lines: list[str]) -> None:
+        pass
 
 
 class _Pipe:
     """One block below the other."""
 
     def show(self, lines: list[str]) -> None:
-        click.echo("\n".join([*lines, ""]))
+        show("\n".join([*lines, ""]))
         sys.stdout.flush()
 
 
 class _Terminal:
     """One block in the place of the other; what does not fit is cut off."""
 
-    def __init__(self, live: Live, *, is_painted: bool) -> None:
+    def __init__(self, live: Live) -> None:
         self._live = live
-        self._is_painted = is_painted
 
     def show(self, lines: list[str]) -> None:
         from rich.text import Text  # noqa: PLC0415
 
-        text = "\n".join(lines if self._is_painted else map(click.unstyle, lines))
-        shown = Text.from_ansi(text, no_wrap=True, overflow="crop")
+        shown = Text.from_ansi("\n".join(lines), no_wrap=True, overflow="crop")
         self._live.update(shown, refresh=True)

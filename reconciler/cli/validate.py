@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 
 from reconciler import diagnostics
 from reconciler.cli import options
 from reconciler.cli.candidates import offer_files
-from reconciler.cli.color import color_option, paint
+from reconciler.cli.color import paint
+from reconciler.cli.document import write_json
+from reconciler.cli.say import say, show
 from reconciler.config import Parsed, codes
 from reconciler.config.summary import summarise
-from reconciler.config_file import default_config_path, name_config, read_files
+from reconciler.config_file import name_config, read_files
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import ExitCode, NoInput
 
@@ -36,17 +39,19 @@ class Result:
 
 @click.command()
 @click.argument("files", nargs=-1, metavar="[FILE or -]...", shell_complete=offer_files)
+@options.config_option
 @options.format_option
 @options.format_json_option
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing about valid files.")
-@options.verbose_option
-@color_option
+@options.json_out_option
+@options.output_options
 @click.pass_context
 def validate(
     ctx: click.Context,
     *,
     files: tuple[str, ...],
+    config: str | None,
     form: str,
+    json_out: Path | None,
     quiet: bool,
     verbose: bool,  # noqa: ARG001  (the error boundary looks for it)
 ) -> None:
@@ -55,7 +60,9 @@ def validate(
     Every problem is shown with its place. Exits 0 when all files are valid, 78
     when one is not, and 66 when one can't be read.
     """
-    results = [check_file(path) for path in files or (default_config_path(),)]
+    results = [check_file(path) for path in options.choose_paths(files, config)]
+    if json_out:
+        write_json(to_json(results), json_out)
     print_results(results, form, quiet)
     ctx.exit(choose_exit_code(results))
 
@@ -82,28 +89,28 @@ def choose_exit_code(results: Iterable[Result]) -> ExitCode:
 def print_results(results: list[Result], form: str, quiet: bool) -> None:
     """Print the results: data on standard output, words about problems on standard error."""
     if form == "json":
-        click.echo(json.dumps(to_json(results), indent=2))
+        show(json.dumps(to_json(results), indent=2))
         return
     for result in results:
         if form == "github":
             _print_github(result)
         else:
-            _print_human(result)
-        if result.parsed.config and not quiet and form == "human":
-            click.echo(f"{result.path}: valid: {summarise(result.parsed.config)}")
+            _print_human(result, quiet)
 
 
-def _print_human(result: Result) -> None:
+def _print_human(result: Result, quiet: bool) -> None:
+    shown = [one for one in result.parsed.diagnostics if one.is_error or not quiet]
     if result.missing:
-        click.echo(f"xdplb: {result.missing}", err=True)
-    elif result.parsed.diagnostics:
-        text = diagnostics.render_human(result.parsed.diagnostics, result.texts, paint)
-        click.echo(text, err=True)
+        say(f"xdplb: {result.missing}", err=True)
+    elif shown:
+        say(diagnostics.render_human(shown, result.texts, paint), err=True)
+    if result.parsed.config and not quiet:
+        show(f"{result.path}: valid: {summarise(result.parsed.config)}")
 
 
 def _print_github(result: Result) -> None:
     if result.parsed.diagnostics:
-        click.echo(diagnostics.render_github(result.parsed.diagnostics))
+        show(diagnostics.render_github(result.parsed.diagnostics))
 
 
 def to_json(results: Iterable[Result]) -> dict[str, object]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
-from rich.console import Console
 
 from reconciler.cli import options
 from reconciler.cli.backends import (
@@ -18,7 +18,9 @@ from reconciler.cli.backends import (
     require_instance,
     see_backend,
 )
+from reconciler.cli.color import make_console
 from reconciler.cli.override_output import count_connections
+from reconciler.cli.say import say
 from reconciler.config_file import load
 from reconciler.errors import Overdue
 from reconciler.model import BackendState
@@ -29,6 +31,7 @@ from reconciler.resources import find_ids
 if TYPE_CHECKING:
     from reconciler.instance import Instance
 
+FORMAT_VERSION = "1.0"
 _POLL_S = 0.5
 _SHAPES = f"drained={PLACE}, ready={PLACE} or synced"
 
@@ -70,9 +73,9 @@ class Condition(Protocol):
 )
 @options.config_option
 @options.name_option
+@options.json_option
 @options.pin_dir_option
-@options.quiet_option
-@options.verbose_option
+@options.output_options
 def wait(
     *,
     what: str,
@@ -80,6 +83,7 @@ def wait(
     silence_s: float,
     config: str | None,
     name: str | None,
+    as_json: bool,
     pin_dir: Path | None,
     quiet: bool,
     verbose: bool,  # noqa: ARG001
@@ -95,27 +99,57 @@ def wait(
     """
     from reconciler.instance import Instance  # noqa: PLC0415  (BCC: only where needed)
 
-    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
-    require_instance(instance)
+    require_shape(what)
     if what.startswith("drained") and timeout_s < silence_s:
         raise click.BadParameter("it is shorter than --silence", param_hint="--timeout")
+    instance = Instance(options.choose_name(name, config, pin_dir), pin_dir)
+    require_instance(instance)
     condition = parse_condition(what, instance, options.choose_path(None, config), silence_s)
-    waited_s = wait_for(condition, what, timeout_s, quiet=quiet)
-    if not quiet:
-        click.echo(f"{what}: so after {waited_s:.0f} s")
+    try:
+        waited_s = wait_for(condition, what, timeout_s, quiet=quiet)
+    except Overdue:
+        if as_json:
+            print_document(what, timeout_s, lacks=condition.lacks)
+        raise
+    if as_json:
+        print_document(what, waited_s)
+    elif not quiet:
+        say(f"{what}: so after {waited_s:.0f} s")
+
+
+def print_document(what: str, waited_s: float, lacks: str | None = None) -> None:
+    """Print what came of waiting; `lacks` is what the condition lacks, None if it holds."""
+    document = {
+        "format_version": FORMAT_VERSION,
+        "kind": "xdplb.wait",
+        "condition": what,
+        "holds": lacks is None,
+        "waited_s": round(waited_s, 3),
+        "lacks": lacks,
+    }
+    say(json.dumps(document, indent=2))
+
+
+def require_shape(what: str) -> None:
+    """See that these words can name a condition, whatever backends there are.
+
+    Raises:
+        click.BadParameter: they can't.
+    """
+    kind, _, backend = what.partition("=")
+    if what != "synced" and not (kind in ("drained", "ready") and backend):
+        raise click.BadParameter(f"{what} is no condition; write {_SHAPES}", param_hint="--for")
 
 
 def parse_condition(what: str, instance: Instance, path: str, silence_s: float) -> Condition:
-    """Return the condition that these words name.
+    """Return the condition that these words name; `require_shape` has seen them.
 
     Raises:
-        click.BadParameter: they name none, or a backend that is not there.
+        click.BadParameter: they name a backend that is not there.
     """
     kind, _, text = what.partition("=")
     if what == "synced":
         return Synced(instance, path)
-    if kind not in ("drained", "ready"):
-        raise click.BadParameter(f"{what} is no condition; write {_SHAPES}", param_hint="--for")
     kept = OverrideStore(instance.state_name).read()
     known = {*find_ids(instance.dataplane.read()), *(each.name for each in kept)}
     backend = parse_backend(text, known)
@@ -131,7 +165,7 @@ def wait_for(condition: Condition, what: str, timeout_s: float, *, quiet: bool =
         Overdue: it does not in time.
     """
     start = time.monotonic()
-    console = Console(stderr=True, quiet=quiet)
+    console = make_console(stderr=True, quiet=quiet)
     with console.status(f"waiting for {what}") as line:  # a pipe sees nothing of it
         while not condition.look():
             waited_s = time.monotonic() - start

@@ -8,7 +8,7 @@ from reconciler.config import codes
 from reconciler.config.check_addresses import describe_unusable
 from reconciler.config.convert_health import TYPES_OF_FIELDS, choose_type
 from reconciler.config.draft import Draft, ServiceDraft
-from reconciler.config.fields import get_mapping
+from reconciler.config.fields import get_mapping, is_in_range
 from reconciler.config.nodes import Mapping, diagnose
 from reconciler.diagnostics import Diagnostic, quote
 from reconciler.model import Forwarding, Health, HealthType, Protocol
@@ -73,6 +73,9 @@ def _check_needs(health: Health, node: Mapping) -> Iterator[Diagnostic]:
 
 
 def _check_times(health: Health, node: Mapping) -> Iterator[Diagnostic]:
+    times = {"timeout": health.timeout_s, "interval": health.interval_s}
+    if not all(is_in_range(key, time_s) for key, time_s in times.items()):
+        return  # told already, and no value fits beside one that may not be
     if health.timeout_s > health.interval_s:
         key = "timeout" if "timeout" in node.entries else "interval"
         message = (

@@ -49,13 +49,18 @@ def list_items(node: Mapping, key: str) -> list[Scalar]:
     return [item for item in items if isinstance(item, Scalar)]
 
 
+def is_in_range(key: str, duration_s: float) -> bool:
+    """Return whether a field may have that many seconds."""
+    lowest_s, highest_s, _ = _DURATION_RANGES_S[key]
+    return lowest_s <= duration_s <= highest_s
+
+
 def read_duration(node: Mapping, key: str, default_s: float, problems: list[Diagnostic]) -> float:
     """Return the seconds under a key; tell `problems` if there are too many or too few."""
     if key not in node.entries:
         return default_s
     duration_s = parse_duration(get_str(node, key, ""))
-    lowest_s, highest_s, described = _DURATION_RANGES_S[key]
-    if not lowest_s <= duration_s <= highest_s:
-        message = f"{quote(key)} must be from {described}"
+    if not is_in_range(key, duration_s):
+        message = f"{quote(key)} must be from {_DURATION_RANGES_S[key][2]}"
         problems.append(diagnose(codes.DURATION_RANGE, node.place_of(key), message))
     return duration_s

@@ -22,8 +22,8 @@ _ITEMS = {
 # What a pattern says, by the title of its schema.
 _RULES = {
     "instance name": "use a-z, 0-9, '_' and '-', at most 32 of them, not '_' or '-' first",
-    "service name": "use letters, digits, '_' and '-', at most 63 of them",
-    "backend name": "use letters, digits and any of . : _ - [ ], at most 63 of them",
+    "service name": "use letters, digits, '_' and '-', at most 63 of them, not '_' or '-' first",
+    "backend name": "start with a letter, a digit or '['; then also . : _ - ], at most 63 in all",
     "listen address": "write an address and a port, 127.0.0.1:9464 or '[::1]:9464'; or off",
     "interface name": "at most 15 characters, without blanks, '/' and ':'",
 }

@@ -8,12 +8,15 @@ import yaml
 
 from reconciler.config import codes
 from reconciler.config.nodes import Place, diagnose
+from reconciler.config.values import parse_address_port
 from reconciler.diagnostics import Diagnostic, split_lines
 
 _TAB_INDENT = re.compile(r" *\t\s*[^\s#]")
 _ADDRESS_PORT = re.compile(r"\[[0-9A-Fa-f:.]+\]:[0-9]+")
-_TIGHT_KEY = re.compile(r"\s*(?:- )?(?P<key>[\w-]+):(?P<value>[^\s:].*)")
-_WORDS = re.compile(r"\s*(?:- )?(?P<key>[\w-]+) +(?P<value>[^\s#].*)")
+_TIGHT_KEY = re.compile(r"\s*(?:- +)?(?P<key>\w[\w-]*):(?P<value>[^\s:].*)")
+_WORDS = re.compile(r"\s*(?:- +)?(?P<key>\w[\w-]*) +(?P<value>[^\s#].*)")
+_ADDRESS_ITEM = re.compile(r"(?P<indent> *)- +([\"']?)(?P<text>[0-9A-Fa-f.:\[\]]+)\2\s*(?:#.*)?")
+_PAIR = re.compile(r"(?P<indent> *)(?P<pair>\w[\w-]*:(?: .*)?)")
 _QUOTE_HINT = "put quotes around the value"
 _INDENT_HINT = "check the indentation of this line against the lines above it"
 
@@ -65,14 +68,37 @@ def _explain_line(
             place = Place(file, line + 1, match.start() + 1, match.end() - match.start())
             message = "an IPv6 address with a port needs quotes"
             return diagnose(codes.SYNTAX, place, message, f'write "{match.group()}"')
+    above = next((n for n in range(line - 1, -1, -1) if lines[n].strip()), line)
+    if diagnostic := _explain_item(lines, above, line, file):
+        return diagnostic
     problem = getattr(error, "problem", None) or ""
     key = getattr(error, "context_mark", None)
     if "could not find expected ':'" in problem and key:
         return _explain_key(lines, key.line, file)
     if "mapping values are not allowed" in problem:
-        above = next((n for n in range(line - 1, -1, -1) if lines[n].strip()), line)
         return _explain_key(lines, above, file)
     return None
+
+
+def _explain_item(lines: list[str], above: int, line: int, file: str) -> Diagnostic | None:
+    """Return a diagnostic for `- 10.0.0.11` with `weight: 50` below it."""
+    if line >= len(lines):
+        return None
+    item, pair = _ADDRESS_ITEM.fullmatch(lines[above]), _PAIR.fullmatch(lines[line])
+    if not item or not pair or len(pair["indent"]) < max(1, len(item["indent"])):
+        return None
+    try:
+        address, port = parse_address_port(item["text"])
+    except ValueError:
+        return None
+    words = [f"address: {address}", *([f"port: {port}"] if port else [])]
+    words.append(pair["pair"].partition(" #")[0].strip())
+    return diagnose(
+        codes.SYNTAX,
+        Place(file, above + 1, item.start("text") + 1, len(item["text"])),
+        "a backend with more than an address is a mapping",
+        f"write {{{', '.join(words)}}}",
+    )
 
 
 def _explain_key(lines: list[str], line: int, file: str) -> Diagnostic | None:

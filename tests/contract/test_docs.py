@@ -290,6 +290,30 @@ def test_the_exit_code_table_is_the_programs():
     assert {name: int(number) for number, name, *_ in rows} == {e.name: e.value for e in ExitCode}
 
 
+def find_field(name):
+    """What the schema says of a field of the tables, such as `limits.services` or `weight`."""
+    schema = json.loads((ROOT / "schema" / "lb.schema.json").read_text(encoding="utf-8"))
+    kinds = schema["$defs"]
+    if "." in name:
+        group, field = name.split(".")
+        found = schema["properties"][group]["properties"][field]
+    else:
+        homes = (schema, kinds["service"], kinds["backend"])
+        found = next(home["properties"][name] for home in homes if name in home["properties"])
+    while "$ref" in found and "minimum" not in found:
+        found = kinds[found["$ref"].rpartition("/")[2]]
+    return found
+
+
+def test_whole_numbers_have_the_limits_of_the_schema():
+    text = strip_blocks(ROOT / "docs" / "configuration.md").partition("\n## Health\n")[0]
+    rows = re.findall(r"^\| `([a-z_.]+)` \| [^|]* \| (\d+) to (\d+)\b(?! of)", text, re.MULTILINE)
+    assert len(rows) > 10
+    for name, lowest, highest in rows:
+        field = find_field(name)
+        assert (field["minimum"], field["maximum"]) == (int(lowest), int(highest)), name
+
+
 def test_every_field_is_explained():
     schema = json.loads((ROOT / "schema" / "lb.schema.json").read_text(encoding="utf-8"))
     text = strip_blocks(ROOT / "docs" / "configuration.md")

@@ -202,6 +202,13 @@ def test_via_of_udp_defaults_is_kept():
     assert read_health(UDP + VIA + defaults).via_vip
 
 
+def test_what_is_out_of_range_is_told_once():
+    """No timeout that is allowed fits into that interval: there is nothing to hint at."""
+    text = SHORT + "health: {interval: 1ms, timeout: 2h}\n"
+    found = parse(text.encode(), "lb.yaml").diagnostics
+    assert [each.code for each in found] == [codes.DURATION_RANGE] * 2
+
+
 # What a file can't mean.
 
 

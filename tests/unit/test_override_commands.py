@@ -352,6 +352,8 @@ def test_the_guard_is_asked_and_nothing_is_written(
         (["drain", "e"], 64, "has no backend e"),
         (["drain", "web/a", "--for", "0s"], 64, "it would be over at once"),
         (["drain", "web/a", "--for", "0.0h"], 64, "it would be over at once"),
+        (["drain", "web/a", "--for", "1ms"], 64, "it would be over at once; at least 1 s"),
+        (["maint", "web/a", "--for", "999ms"], 64, "at least 1 s"),
     ],
 )
 def test_what_is_asked_for_wrongly(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -12,6 +14,7 @@ import pytest
 
 from reconciler.cli.main import run
 from reconciler.errors import ExitCode, XdplbError
+from reconciler.lab.process import python_environment
 
 from ..fake import FakeDataplane, FakeInstance
 
@@ -149,3 +152,63 @@ def test_a_file_that_was_there_is_replaced(dataplane: FakeDataplane) -> None:
     assert run(["apply", "--yes", "-q", "--json-out", "done.json"]) == 0
     assert json.loads(Path("done.json").read_text(encoding="utf-8"))["applied"] is True
     assert dataplane.exists()
+
+
+# --- commands that only print ---
+
+READERS = [
+    "validate lb.yaml",
+    "validate lb.yaml --json",
+    "plan --against lb.yaml",
+    "plan --against lb.yaml --json",
+    "lookup 192.0.2.2:1",
+    "completion bash",
+]
+
+
+@pytest.mark.parametrize("verb", READERS)
+@pytest.mark.usefixtures("dataplane")
+def test_a_full_output_is_an_error(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with _open_full_device() as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert run(verb.split()) == ExitCode.FAILED
+    assert capsys.readouterr().err == (
+        "xdplb: cannot write standard output: No space left on device;"
+        " make room there, or send it elsewhere\n"
+    )
+
+
+@pytest.mark.parametrize("verb", READERS)
+@pytest.mark.usefixtures("dataplane")
+def test_they_end_with_their_reader(verb: str) -> None:
+    """As a process: what is left in a buffer fails once more when it ends."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "reconciler.cli.main", *verb.split()],
+        stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60, env=python_environment(),
+    )  # fmt: skip
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
+
+
+@pytest.mark.usefixtures("dataplane")
+def test_a_verdict_is_kept_though_nobody_reads_why(
+    monkeypatch: pytest.MonkeyPatch, lost: TextIO
+) -> None:
+    Path("lb.yaml").write_text("nonsense", encoding="utf-8")
+    monkeypatch.setattr("sys.stderr", lost)
+    assert run(["validate", "lb.yaml"]) == ExitCode.CONFIG
+
+
+@pytest.mark.parametrize("verb", ["validate -", "plan - --against lb.yaml", "lookup ::1 -c -"])
+@pytest.mark.usefixtures("dataplane")
+def test_a_standard_input_that_is_closed(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert run(verb.split()) == ExitCode.NOINPUT
+    expected = "xdplb: standard input is closed; name a file, or open it\n"
+    assert capsys.readouterr() == ("", expected)

@@ -3,6 +3,10 @@ import pytest
 from reconciler.config import codes, parse
 
 SHORT = "interface: eth0\nport: 80\nbackends: [10.0.0.1]\n"
+NAMED = (
+    "interface: eth0\nservices:\n"
+    "- {{name: {service}, port: 80, backends: [{{name: {backend}, address: 10.0.0.1}}]}}\n"
+)
 
 
 def find(text):
@@ -106,6 +110,8 @@ def test_interface_that_the_schema_refuses(interface, code, column):
         (SHORT + "reconcile: {resync: 5 s}\n", "write for example 500ms, 2s, 5m, 1h"),
         (SHORT + "helath: {}\n", "did you mean 'health'?"),
         (SHORT + "hash_seed: 1_000\n", "write 1000"),
+        (NAMED.format(service="_a", backend="b"), "not '_' or '-' first"),
+        (NAMED.format(service="a", backend="-b"), "start with a letter, a digit or '['"),
         (SHORT + "hash_seed: 22:22\n", "it is one number; a backend's port goes behind"),
         (SHORT + "hash_seed: 80,443\n", "list a service for each"),
         ("interface: e\nport: 1\nbackends:\n- [2001:db8::1]\n", "put quotes around"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from reconciler.cli import wait as wait_module
 from reconciler.cli.backends import Sighting, parse_backend
+from reconciler.cli.main import run
 from reconciler.cli.wait import Drained, wait_for
-from reconciler.errors import Overdue
+from reconciler.errors import ExitCode, Overdue
 from reconciler.model import BackendState
 
 READY, DRAIN, MAINT = BackendState
@@ -95,6 +97,21 @@ def test_a_wait_that_runs_out_says_what_is_missing(monkeypatch: pytest.MonkeyPat
 
 
 # --- names ---
+
+
+@pytest.mark.parametrize("what", ["foo", "ready", "ready=", "drained=", "synced=web/a", ""])
+def test_words_are_judged_before_the_instance_is_looked_for(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["wait", "--for", what, "-n", "none", "--pin-dir", str(tmp_path)]
+    assert run(words) == ExitCode.USAGE
+    assert f"{what} is no condition; write drained=" in capsys.readouterr().err
+
+
+def test_a_time_that_does_not_hold_the_silence(tmp_path: Path) -> None:
+    words = ["wait", "--for", "drained=web/a", "-n", "none", "--pin-dir", str(tmp_path)]
+    assert run([*words, "--timeout", "1s"]) == ExitCode.USAGE
+    assert run(words) == ExitCode.UNAVAILABLE
 
 
 def test_names_of_backends() -> None:
