@@ -158,6 +158,7 @@ PLAN_KEYS = [
     "connections",
     "against",
     "overrides",
+    "controller",
 ]
 
 
