@@ -107,7 +107,7 @@ def test_the_workflow_installs_what_it_runs():
     names = [step.get("name", step.get("uses")) for step in steps]
     assert names[:4] == ["actions/checkout@v4", "Install", "Validate", "Plan"]
     # YAML 1.1 reads the key 'on' as true.
-    assert read_workflow()[True]["pull_request"]["paths"] == ["lb.yaml"]
+    assert read_workflow()[True]["pull_request"]["paths"] == ["lb.yaml", "conf.d/**"]
 
 
 def test_a_pull_request_shows_what_it_will_cost(repository):
@@ -124,6 +124,24 @@ def test_a_pull_request_shows_what_it_will_cost(repository):
     assert "\nplan: 0 to add, 1 to change, 0 to remove, 0 drifted\n```\n" in summary
     document = json.loads((repository.path / "plan.json").read_text(encoding="utf-8"))
     assert document["summary"]["change"] == 1
+
+
+INCLUDING = "interface: eth0\ninclude: [conf.d/*.yaml]\n"
+INCLUDED = "services:\n  - {name: web, vip: 192.0.2.1, port: 80, backends: [10.0.0.1, 10.0.0.2]}\n"
+FEWER = INCLUDED.replace(", 10.0.0.2", "")
+
+
+def commit_included(repository, text):
+    (repository.path / "conf.d").mkdir(exist_ok=True)
+    (repository.path / "conf.d" / "web.yaml").write_text(text, encoding="utf-8")
+    return repository.commit(INCLUDING)
+
+
+def test_a_pull_request_to_an_included_file_is_compared_with_what_was_included(repository):
+    base = commit_included(repository, INCLUDED)
+    commit_included(repository, FEWER)
+    ended = run_workflow(repository, base)
+    assert "- service.web.backend.10.0.0.2:80" in ended["Plan"].stdout
 
 
 def test_a_pull_request_that_would_be_refused_says_so(repository):
@@ -192,4 +210,17 @@ def test_the_hook_shows_what_a_commit_changes(repository):
     (repository.path / "lb.yaml").write_text(NEW, encoding="utf-8")
     done = run_hook(repository, read_hooks()["xdplb-plan"])
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("lb.yaml against <stdin>:\n")
+    assert re.match("lb.yaml against /.*/lb.yaml:\n", done.stdout)
+
+
+def test_the_hooks_follow_included_files(repository):
+    commit_included(repository, INCLUDED)
+    (repository.path / "conf.d" / "web.yaml").write_text(FEWER, encoding="utf-8")
+    done = run_hook(repository, read_hooks()["xdplb-plan"])
+    assert "- service.web.backend.10.0.0.2:80" in done.stdout, done.stderr
+    (repository.path / "conf.d" / "web.yaml").write_text("services: 1\n", encoding="utf-8")
+    hook = read_hooks()["xdplb-validate-included"]
+    assert re.search(hook["files"], "conf.d/web.yaml")
+    done = run_hook(repository, hook)
+    assert done.returncode == 78
+    assert "conf.d/web.yaml:1:11: error" in done.stderr
