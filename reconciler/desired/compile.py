@@ -13,7 +13,6 @@ from reconciler.desired.last_pass import LastPass, Part, Rest, digest_slots
 from reconciler.desired.service import Draft, choose_replies, is_shared, make_rows
 from reconciler.directory import count_entries, count_groups
 from reconciler.environment import Environment
-from reconciler.errors import Unavailable
 from reconciler.memory import Occupancy
 from reconciler.model import Config, Service, XdpMode
 from reconciler.tables import (
@@ -54,7 +53,7 @@ def compile_tables(
     given = Given(config, environment, observed, now_ns, occupancy)
     identities = identify(given)
     parts, slots = _make_parts(given, identities, last_pass or LastPass())
-    whole = _merge(parts)
+    whole = _merge(part.draft for part in parts)
     replies, sharing = _join_replies(parts, whole)
     return Tables(
         settings={0: _make_settings(given, whole, has_replies=bool(replies))},
@@ -100,31 +99,15 @@ def _make_part(
     return Part(service, draft, choose_replies(draft), digest_slots(words)), words
 
 
-def _merge(parts: Iterable[Part]) -> Draft:
+def _merge(drafts: Iterable[Draft]) -> Draft:
     """Return the tables of all services together, but for their replies."""
     whole = Draft()
-    for part in parts:
-        draft = part.draft
-        # A VIP's mark, with port 0, is everybody's who has it.
-        for endpoint in whole.services.keys() & draft.services.keys():
-            if endpoint.port:
-                other = whole.service_info[whole.services[endpoint].id].name
-                raise _refuse_both(endpoint, other, part.service.name)
+    for draft in drafts:
         whole.service_info |= draft.service_info
         whole.backend_info |= draft.backend_info
         whole.backends |= draft.backends
         whole.services |= draft.services
     return whole
-
-
-def _refuse_both(endpoint: Endpoint, one: str, other: str) -> Unavailable:
-    """A file alone can't tell: one of the two listens on its interface's own addresses."""
-    place = f"{endpoint.address} port {endpoint.port}/{endpoint.protocol.name.lower()}"
-    return Unavailable(
-        f"services {one} and {other} both listen on {place}: one names it, for the other it is"
-        " the interface's own address",
-        remedy="give one of them another vip or port",
-    )
 
 
 def _join_replies(parts: list[Part], whole: Draft) -> tuple[Mapping[Endpoint, ReplyRow], set[int]]:

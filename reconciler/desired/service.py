@@ -142,6 +142,8 @@ class _Rows:
 def find_vips(service: Service, given: Given, identities: Identities) -> tuple[IPAddress, ...]:
     """Return the service's VIP, or its interface's own addresses of the backends' family.
 
+    An own address that another service names, with this port, is that service's.
+
     Raises:
         Unavailable: the interface is missing, and always was, or has no such address.
     """
@@ -153,12 +155,25 @@ def find_vips(service: Service, given: Given, identities: Identities) -> tuple[I
     facts = given.environment.interfaces[name]
     version = service.backends[0].address.version
     own = tuple(address for address in facts.addresses if address.version == version)
-    if not own:
+    named = _list_named(service, given)
+    left = tuple(address for address in own if address not in named)
+    if not left:
+        place = f"port {service.port}/{service.protocol.name.lower()}"
+        why = f": another service names it as its vip, with {place}" if own else ""
         raise Unavailable(
-            f"interface {name} has no IPv{version} address for service {service.name}",
+            f"interface {name} has no IPv{version} address for service {service.name}{why}",
             remedy=f"give it one (ip address add ADDRESS/LENGTH dev {name}), or name a vip",
         )
-    return own
+    return left
+
+
+def _list_named(service: Service, given: Given) -> set[IPAddress]:
+    """The VIPs that services name with the port and protocol of this one."""
+    return {
+        other.vip
+        for other in given.config.services
+        if other.vip and (other.port, other.protocol) == (service.port, service.protocol)
+    }
 
 
 def _observed_vips(service: Service, given: Given, identities: Identities) -> tuple[IPAddress, ...]:

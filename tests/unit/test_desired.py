@@ -332,14 +332,23 @@ def test_an_interface_without_an_address_of_the_family() -> None:
 
 
 @pytest.mark.parametrize("named", ["a", "z"])
-def test_a_named_vip_that_is_anothers_own_address_is_refused(named: str) -> None:
+def test_an_own_address_that_another_service_names_is_that_services(named: str) -> None:
     implicit = replace(service(backend(1), name="m"), vip=None)
     explicit = replace(service(backend(2), name=named), vip=OWN)
-    with pytest.raises(Unavailable, match=f"both listen on {OWN} port 80/tcp") as caught:
-        compile_at(0, config(*sorted((implicit, explicit), key=lambda one: one.name)))
-    assert f"services {' and '.join(sorted(('m', named)))} " in caught.value.message
-    other_port = replace(explicit, port=81)
-    assert compile_at(0, config(implicit, other_port)).services
+    both = config(*sorted((implicit, explicit), key=lambda one: one.name))
+    with pytest.raises(Unavailable, match="no IPv4 address for service m: another service names"):
+        compile_at(0, both)
+    own = (IPv4Address("198.51.100.2"), OWN)
+    machine = Environment({"eth0": InterfaceFacts(2, own, True, True)})
+    tables = compile_at(0, both, machine=machine)
+    owners = {
+        endpoint.address: tables.service_info[row.id].name
+        for endpoint, row in tables.services.items()
+        if endpoint.port
+    }
+    assert owners == {own[0]: "m", OWN: named}
+    other_port = config(implicit, replace(explicit, name="z", port=81))
+    assert len([one for one in compile_at(0, other_port).services if one.port]) == 2
 
 
 def test_services_that_share_a_backend_are_tracked() -> None:
