@@ -23,7 +23,7 @@ from reconciler.conditions import (
 from reconciler.config.summary import summarise
 from reconciler.diagnostics import Diagnostic
 from reconciler.errors import Blocked, NoInput, XdplbError
-from reconciler.health.effect import Judgement
+from reconciler.health.effect import NO_JUDGEMENT
 from reconciler.history import History, PassRecord, record_failure, record_outcome
 from reconciler.log import log_event
 from reconciler.model import Config
@@ -59,7 +59,7 @@ class Account:
         self._last_pass: Attempt | None = None  # the last pass, whatever file it was for
         self._generation = 0
         self._attached: dict[str, Attachment] = {}
-        self._judgement = Judgement()
+        self._judgement = NO_JUDGEMENT
         self._shown_advice: tuple[Diagnostic, ...] = ()
         self._shown_upkeep = ""
 

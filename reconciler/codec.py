@@ -59,10 +59,6 @@ class Codec:
         """Return the row's bytes, `dtype.itemsize` of them."""
         return np.array(self.to_fields(row), self.dtype).tobytes()
 
-    def encode_many(self, rows: list[Any]) -> bytes:
-        """Return the rows' bytes, one behind the other."""
-        return np.array([self.to_fields(row) for row in rows], self.dtype).tobytes()
-
     def decode_many(self, data: bytes) -> list[Any]:
         """Return the rows that lie one behind the other in `data`."""
         return [self.from_fields(fields) for fields in np.frombuffer(data, self.dtype).tolist()]

@@ -100,8 +100,7 @@ def test_decode_is_the_inverse_of_encode(table: str, data: st.DataObject) -> Non
 def test_many_rows_are_the_rows_one_behind_the_other(table: str, data: st.DataObject) -> None:
     rows = data.draw(st.lists(ROWS[table], max_size=4))
     one = codec.VALUES[table]
-    assert one.encode_many(rows) == b"".join(one.encode(row) for row in rows)
-    assert one.decode_many(one.encode_many(rows)) == rows
+    assert one.decode_many(b"".join(one.encode(row) for row in rows)) == rows
 
 
 @given(endpoints, endpoints)
