@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from reconciler.diagnostics import Diagnostic
-from reconciler.environment import Environment, InterfaceFacts
+from reconciler.environment import Environment, InterfaceFacts, find_own_vips
 from reconciler.model import Config, Service, XdpMode
 from reconciler.tables import Tables
 
@@ -47,7 +47,7 @@ def _find_advice(
     first = config.interfaces[0]
     if first in environment.interfaces:
         for service in config.services:
-            yield from advise_own_addresses(service, first, environment.interfaces[first])
+            yield from advise_own_addresses(service, config, environment.interfaces[first])
 
 
 def advise_interface(
@@ -79,17 +79,18 @@ def advise_interface(
 
 
 def advise_own_addresses(
-    service: Service, interface: str, facts: InterfaceFacts
+    service: Service, config: Config, facts: InterfaceFacts
 ) -> Iterator[Diagnostic]:
-    """Yield the warning about a service without `vip`; `interface` is the first listed one."""
-    version = service.backends[0].address.version
-    count = sum(address.version == version for address in facts.addresses)
-    if service.vip is None and count > 1:
+    """Yield the warning about a service without `vip`; `facts` are the first interface's."""
+    if service.vip is not None:
+        return
+    count = len(find_own_vips(service, config, facts))
+    if count > 1:
         yield Diagnostic(
             SEVERAL_VIPS,
             "warning",
             f"service {service.name} listens on {count} addresses of"
-            f" {interface}: every flow is remembered, to answer from the right one",
+            f" {config.interfaces[0]}: every flow is remembered, to answer from the right one",
             service.source,
             "name the one that clients use: vip: ADDRESS",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from reconciler.model import Config, IPAddress
+from reconciler.model import Config, IPAddress, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,21 @@ def describe_differences(before: Environment, after: Environment) -> Iterator[di
             yield {"interface": name, "addresses": ",".join(map(str, new.addresses)) or "-"}
         if old.mtu != new.mtu:
             yield {"interface": name, "mtu": str(new.mtu)}
+
+
+def find_own_vips(service: Service, config: Config, facts: InterfaceFacts) -> tuple[IPAddress, ...]:
+    """Return the addresses of an interface that a service without a VIP listens on.
+
+    They are of its backends' family. One that another service names, with the same port, is
+    that service's.
+    """
+    version = service.backends[0].address.version
+    named = {
+        other.vip
+        for other in config.services
+        if (other.port, other.protocol) == (service.port, service.protocol)
+    }
+    return tuple(a for a in facts.addresses if a.version == version and a not in named)
 
 
 def imagine_environment(config: Config) -> Environment:

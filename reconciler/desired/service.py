@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from reconciler.desired.given import Given, timeout_ns
 from reconciler.desired.identity import Identities
 from reconciler.desired.ring import BuildRing, move_ring
+from reconciler.environment import find_own_vips
 from reconciler.errors import Unavailable
 from reconciler.model import (
     Affinity,
@@ -140,9 +141,7 @@ class _Rows:
 
 
 def find_vips(service: Service, given: Given, identities: Identities) -> tuple[IPAddress, ...]:
-    """Return the service's VIP, or its interface's own addresses of the backends' family.
-
-    An own address that another service names, with this port, is that service's.
+    """Return the service's VIP, or the own addresses of its interface that it listens on.
 
     Raises:
         Unavailable: the interface is missing, and always was, or has no such address.
@@ -153,27 +152,17 @@ def find_vips(service: Service, given: Given, identities: Identities) -> tuple[I
     if name not in given.environment.interfaces:
         return _observed_vips(service, given, identities)
     facts = given.environment.interfaces[name]
-    version = service.backends[0].address.version
-    own = tuple(address for address in facts.addresses if address.version == version)
-    named = _list_named(service, given)
-    left = tuple(address for address in own if address not in named)
-    if not left:
+    own = find_own_vips(service, given.config, facts)
+    if not own:
+        version = service.backends[0].address.version
         place = f"port {service.port}/{service.protocol.name.lower()}"
-        why = f": another service names it as its vip, with {place}" if own else ""
+        is_named = any(address.version == version for address in facts.addresses)
+        why = f": another service names it as its vip, with {place}" if is_named else ""
         raise Unavailable(
             f"interface {name} has no IPv{version} address for service {service.name}{why}",
             remedy=f"give it one (ip address add ADDRESS/LENGTH dev {name}), or name a vip",
         )
-    return left
-
-
-def _list_named(service: Service, given: Given) -> set[IPAddress]:
-    """The VIPs that services name with the port and protocol of this one."""
-    return {
-        other.vip
-        for other in given.config.services
-        if other.vip and (other.port, other.protocol) == (service.port, service.protocol)
-    }
+    return own
 
 
 def _observed_vips(service: Service, given: Given, identities: Identities) -> tuple[IPAddress, ...]:

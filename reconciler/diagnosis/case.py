@@ -18,6 +18,7 @@ from reconciler.diagnosis.facts import (
     Way,
 )
 from reconciler.diagnosis.finding import name_some
+from reconciler.environment import find_own_vips
 from reconciler.model import Backend, BackendState, Config, IPAddress, Service, XdpMode
 
 
@@ -61,9 +62,7 @@ class Case:
         if service.vip is not None:
             return (service.vip,)
         first = self.network.interfaces.get(self.config.interfaces[0])
-        version = service.backends[0].address.version
-        own = first.facts.addresses if first else ()
-        return tuple(address for address in own if address.version == version)
+        return find_own_vips(service, self.config, first.facts) if first else ()
 
     # --- backends ---
 

@@ -41,7 +41,7 @@ def _judge_own_addresses(service: Service, case: Case) -> Iterator[Finding]:
         )
         return
     yield report_ok(codes.VIP_HERE, service.name, f"listens on {name_some(vips)}")
-    for diagnostic in advice.advise_own_addresses(service, name, first.facts):
+    for diagnostic in advice.advise_own_addresses(service, case.config, first.facts):
         yield Finding(
             diagnostic.code,
             Severity.WARNING,

@@ -53,3 +53,14 @@ def test_each_warning_names_the_command_that_mends_it():
     facts = replace(FINE, forwards=frozenset())
     (one,) = find_advice(CONFIG, Environment({"eth0.5": facts, "eth0": FINE}), Tables())
     assert one.hint == "sysctl -w net.ipv4.conf.eth0/5.forwarding=1"
+
+
+def test_an_address_that_another_service_names_is_none_of_several():
+    text = (
+        "interface: eth0\nservices:\n  - {name: a, port: 80, backends: [10.0.0.1]}\n"
+        "  - {name: b, vip: 192.0.2.2, port: 80, backends: [10.0.0.2]}\n"
+    )
+    two = replace(FINE, addresses=(*FINE.addresses, OTHER))
+    assert codes(two, config=parse(text.encode(), "lb.yaml").config) == []
+    other_port = text.replace("192.0.2.2, port: 80", "192.0.2.2, port: 81")
+    assert codes(two, config=parse(other_port.encode(), "lb.yaml").config) == ["XLB504"]
