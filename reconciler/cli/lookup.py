@@ -15,7 +15,7 @@ from reconciler.cli.candidates import offer_files, offer_services
 from reconciler.cli.plan import compile_offline
 from reconciler.cli.say import show
 from reconciler.config.values import format_address_port, parse_address_port
-from reconciler.config_file import STANDARD_INPUT, load
+from reconciler.config_file import load
 from reconciler.errors import Unavailable
 from reconciler.model import Affinity, IPAddress
 from reconciler.steering import Choice, find_choices
@@ -61,8 +61,7 @@ def lookup(
     """
     address, port = parse_client(client)
     path = options.choose_path(None, config)
-    if path == other == STANDARD_INPUT:
-        raise click.UsageError("standard input can't be both files")
+    options.require_two_inputs(path, other)
     tables = read_live(name, config, pin_dir) if live else compile_offline(load(path).config)
     before = find_choices(tables, address, port or 0)
     after = find_choices(compile_offline(load(other).config), address, port or 0) if other else ()
@@ -157,8 +156,9 @@ def require_no_port(fates: list[Fate], address: IPAddress) -> None:
     """
     for fate in fates:
         if any(choice.affinity is Affinity.FLOW for choice in fate.choices):
-            is_bare = address.version != 6
-            shape = f"{address}:PORT" if is_bare else f"[{address}]:PORT, with the brackets"
+            shape = f"{address}:PORT"
+            if address.version == 6:
+                shape = f"[{address}]:PORT, with the brackets"
             raise click.BadParameter(
                 f"{address} has no port, and service {fate.service} goes by it; write {shape}",
                 param_hint="SRC:PORT",
@@ -231,12 +231,16 @@ def to_json(
 
 
 def _choice_to_json(service: str, choice: Choice | None) -> dict[str, Any]:
-    return {
-        "service": service,
-        "slot": choice.slot if choice else None,
-        "ring_size": choice.ring_size if choice else None,
-        "backend": choice.backend if choice else None,
-        "address": str(choice.address) if choice and choice.address else None,
-        "port": choice.port if choice else None,
-        "previous": choice.previous if choice else None,
+    document = {"service": service} | dict.fromkeys(
+        ("slot", "ring_size", "backend", "address", "port", "previous")
+    )
+    if choice is None:
+        return document
+    return document | {
+        "slot": choice.slot,
+        "ring_size": choice.ring_size,
+        "backend": choice.backend,
+        "address": str(choice.address) if choice.address else None,
+        "port": choice.port,
+        "previous": choice.previous,
     }

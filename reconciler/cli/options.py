@@ -13,8 +13,8 @@ import click
 from reconciler.cli.candidates import offer_files, offer_instances
 from reconciler.cli.color import choose_color
 from reconciler.config import ConfigInvalid
-from reconciler.config.name import NAME_PATTERN
-from reconciler.config_file import default_config_path, read_name
+from reconciler.config.name import NAME_RULE, is_name
+from reconciler.config_file import STANDARD_INPUT, default_config_path, read_name
 from reconciler.dataplane.bpffs import DEFAULT_PIN_ROOT
 from reconciler.dataplane.pins import list_instances
 from reconciler.errors import NoInput
@@ -66,11 +66,8 @@ pin_dir_option = click.option(
 
 def _check_name(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
     """It becomes the name of a folder: nothing may lead out of that."""
-    if value is not None and not re.fullmatch(NAME_PATTERN, value):
-        raise click.BadParameter(
-            f"{value!r} is no name of an instance: lower-case letters, digits, '-' and '_', at"
-            " most 32, and a letter or digit first"
-        )
+    if value is not None and not is_name(value):
+        raise click.BadParameter(f"{value!r} is no name of an instance: {NAME_RULE}")
     return value
 
 
@@ -167,6 +164,16 @@ def choose_path(file: str | None, config: str | None) -> str:
     if file and config and file != config:
         raise click.UsageError(f"two configurations are named: {file} and {config}")
     return file or config or default_config_path()
+
+
+def require_two_inputs(one: str, other: str | None) -> None:
+    """See that two files to be compared are not both standard input.
+
+    Raises:
+        click.UsageError: they are.
+    """
+    if one == other == STANDARD_INPUT:
+        raise click.UsageError("standard input can't be both files")
 
 
 def choose_paths(files: Sequence[str], config: str | None) -> list[str]:

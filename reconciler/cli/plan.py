@@ -18,7 +18,7 @@ from reconciler.cli.plan_report import PlanReport
 from reconciler.cli.say import say, show
 from reconciler.cli.validate import Result, print_results
 from reconciler.config import ConfigInvalid, Parsed
-from reconciler.config_file import STANDARD_INPUT, Loaded, load
+from reconciler.config_file import Loaded, load
 from reconciler.desired import LastPass
 from reconciler.diagnostics import Diagnostic
 from reconciler.environment import imagine_addresses, imagine_environment
@@ -65,8 +65,7 @@ def plan(
     --json-out writes is a saved plan, for `xdplb apply --plan`.
     """
     path = options.choose_path(file, config)
-    if path == against == STANDARD_INPUT:
-        raise click.UsageError("standard input can't be both files")
+    options.require_two_inputs(path, against)
     try:
         loaded = load(path)
         report = compare_files(loaded, load(against)) if against else compare_live(loaded, pin_dir)

@@ -11,6 +11,7 @@ from reconciler.model import DEFAULT_NAME
 
 # As schema/lb.schema.json has it: the name becomes one of a folder.
 NAME_PATTERN = "^[a-z0-9][a-z0-9_-]{0,31}$"
+NAME_RULE = "use a-z, 0-9, '_' and '-', at most 32 of them, not '_' or '-' first"
 
 
 def find_name(document: Document) -> str | None:
@@ -22,4 +23,9 @@ def find_name(document: Document) -> str | None:
     if root.get("name") is None:
         return DEFAULT_NAME
     name = get_str(root, "name", "")
-    return name if re.fullmatch(NAME_PATTERN, name) else None
+    return name if is_name(name) else None
+
+
+def is_name(text: str) -> bool:
+    """Return whether an instance may be called so."""
+    return re.fullmatch(NAME_PATTERN, text) is not None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from reconciler.config import codes
+from reconciler.config.name import NAME_RULE
 from reconciler.config.nodes import Mapping, Node, Path, Scalar, diagnose, find_node
 from reconciler.config.type_messages import explain_type
 from reconciler.diagnostics import Diagnostic, quote
@@ -21,7 +22,7 @@ _ITEMS = {
 
 # What a pattern says, by the title of its schema.
 _RULES = {
-    "instance name": "use a-z, 0-9, '_' and '-', at most 32 of them, not '_' or '-' first",
+    "instance name": NAME_RULE,
     "service name": "use letters, digits, '_' and '-', at most 63 of them, not '_' or '-' first",
     "backend name": "start with a letter, a digit or '['; then also . : _ - ], at most 63 in all",
     "listen address": "write an address and a port, 127.0.0.1:9464 or '[::1]:9464'; or off",
