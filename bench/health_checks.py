@@ -19,11 +19,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from reconciler.health.checker import Checker
+from reconciler.metrics.recorder import Recorder
 from reconciler.model import (
     Affinity,
     Backend,
@@ -102,30 +102,20 @@ def make_config(arguments: argparse.Namespace, ports: tuple[int, int, int]) -> C
     return Config("bench", ("lo",), XdpMode.AUTO, 1, (service,))
 
 
-class Tally:
-    """Counts checks by result."""
-
-    def __init__(self) -> None:
-        self.checks: Counter[str] = Counter()
-
-    def count_check(self, result: str) -> None:
-        """Count a check."""
-        self.checks[result] += 1
-
-    def count_transition(self, *, is_up: bool) -> None:
-        """Nothing is asked of transitions."""
-
-
 def read_rss_mb() -> float:
     """Return the resident memory of this process."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * resource.getpagesize() / 1e6
 
 
-def measure(checker: Checker, checks: Counter[str], seconds: float) -> str:
+def measure(checker: Checker, recorder: Recorder, seconds: float) -> str:
     """Watch the checker for a while; return what it cost."""
+
+    def count() -> int:
+        return sum(recorder.list_facts().checks.values())
+
     lags_s = []
-    before, began, start = checks.total(), time.monotonic(), os.times()
+    before, began, start = count(), time.monotonic(), os.times()
     while time.monotonic() - began < seconds:
         time.sleep(0.05)
         lags_s.append(checker.measure_lag_s())
@@ -135,7 +125,7 @@ def measure(checker: Checker, checks: Counter[str], seconds: float) -> str:
     system = 100 * (end.system - start.system) / took_s
     lags_s.sort()
     return (
-        f"{(checks.total() - before) / took_s:.0f} checks/s, "
+        f"{(count() - before) / took_s:.0f} checks/s, "
         f"CPU {user:.0f} % user {system:.0f} % system, "
         f"lag median {lags_s[len(lags_s) // 2] * 1e3:.1f} ms, "
         f"p99 {lags_s[int(len(lags_s) * 0.99)] * 1e3:.1f} ms, max {lags_s[-1] * 1e3:.1f} ms"
@@ -158,21 +148,21 @@ def main() -> None:
     with socket.socket() as unused, run_server(cores[1] if len(cores) > 1 else None) as ports:
         unused.bind(("0.0.0.0", 0))
         base_mb = read_rss_mb()
-        tally = Tally()
-        with contextlib.closing(Checker(lambda: None, tally)) as checker:
+        recorder = Recorder()
+        with contextlib.closing(Checker(lambda: None, recorder)) as checker:
             began = time.monotonic()
             checker.follow(make_config(arguments, (*ports, unused.getsockname()[1])), {})
             while len(checker.read()) < arguments.backends and time.monotonic() - began < 60:
                 time.sleep(0.01)
             first_s = time.monotonic() - began
             time.sleep(2 * arguments.interval)
-            told = measure(checker, tally.checks, arguments.seconds)
+            told = measure(checker, recorder, arguments.seconds)
             down = sum(not standing.is_up for standing in checker.read().values())
             print(
                 f"{arguments.backends} backends by {arguments.type} each {arguments.interval:g} s:"
                 f" {told}, RSS {read_rss_mb():.0f} MB (+{read_rss_mb() - base_mb:.0f}),"
                 f" all asked once after {first_s:.1f} s, {down} down,"
-                f" {tally.checks['impossible']} impossible"
+                f" {recorder.list_facts().checks['impossible']} impossible"
             )
 
 

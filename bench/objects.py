@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes as ct
 import os
 import platform
 import runpy
@@ -12,7 +11,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from reconciler.dataplane.libbpf import Libbpf
 from reconciler.errors import XdplbError
@@ -60,12 +58,7 @@ class Loaded:
 
     def read(self, name: str, size: int, key: int = 0) -> bytes:
         """Read an element of an array, `size` bytes as the kernel hands them out."""
-        value = ct.create_string_buffer(size)
-        result = self.libbpf.library.bpf_map_lookup_elem(
-            self.map(name), key.to_bytes(4, "little"), value
-        )
-        self.libbpf.check(result, f"cannot read {name}")
-        return value.raw
+        return self.libbpf.look_up(self.map(name), key.to_bytes(4, "little"), size)
 
 
 @contextmanager
@@ -74,27 +67,3 @@ def loaded(libbpf: Libbpf, elf: bytes) -> Iterator[Loaded]:
     with libbpf.opened_object(elf) as handle:
         libbpf.load_object(handle)
         yield Loaded(libbpf, handle)
-
-
-class ProgramInfo(ct.Structure):
-    """struct bpf_prog_info (include/uapi/linux/bpf.h), as far as it is read here."""
-
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("id", ct.c_uint32),
-        ("tag", ct.c_uint8 * 8),
-        ("jited_prog_len", ct.c_uint32),
-        ("xlated_prog_len", ct.c_uint32),
-        ("unread", ct.c_uint8 * 192),
-        ("verified_insns", ct.c_uint32),
-        ("attach_btf_obj_id", ct.c_uint32),
-    )
-
-
-def describe_program(libbpf: Libbpf, fd: int) -> Any:
-    """What the kernel says of a loaded program."""
-    info = ProgramInfo()
-    size = ct.c_uint32(ct.sizeof(info))
-    result = libbpf.library.bpf_obj_get_info_by_fd(fd, ct.byref(info), ct.byref(size))
-    libbpf.check(result, "cannot ask about the program")
-    return info

@@ -48,7 +48,7 @@ class _MapInfo(ct.Structure):
 
 
 class _ProgInfo(ct.Structure):
-    """The head of struct bpf_prog_info."""
+    """The head of struct bpf_prog_info; an older kernel leaves the end as it is."""
 
     _fields_ = (
         ("type", ct.c_uint32),
@@ -63,6 +63,12 @@ class _ProgInfo(ct.Structure):
         ("nr_map_ids", ct.c_uint32),
         ("map_ids", ct.c_uint64),
         ("name", ct.c_char * 16),
+        ("unread", ct.c_uint8 * 112),
+        ("run_time_ns", ct.c_uint64),
+        ("run_cnt", ct.c_uint64),
+        ("recursion_misses", ct.c_uint64),
+        ("verified_insns", ct.c_uint32),
+        ("attach_btf_obj_id", ct.c_uint32),
     )
 
 
@@ -224,13 +230,17 @@ class Libbpf:
         info = self._info(fd, _MapInfo())
         return info.key_size, info.value_size, info.max_entries
 
+    def program_info(self, fd: int) -> Any:
+        """Return what the kernel says of a loaded program, a struct bpf_prog_info."""
+        return self._info(fd, _ProgInfo())
+
     def program_id(self, fd: int) -> int:
         """Return a program's id."""
-        return int(self._info(fd, _ProgInfo()).id)
+        return int(self.program_info(fd).id)
 
     def is_compiled(self, fd: int) -> bool:
         """Whether the kernel made machine code of a program."""
-        return bool(self._info(fd, _ProgInfo()).jited_prog_len)
+        return bool(self.program_info(fd).jited_prog_len)
 
     def name_program(self, number: int) -> str:
         """Return what the author of the program with this id called it, as far as it is kept.
@@ -240,7 +250,7 @@ class Libbpf:
         """
         fd = self.check(self.library.bpf_prog_get_fd_by_id(number), f"cannot open program {number}")
         try:
-            name: bytes = self._info(fd, _ProgInfo()).name
+            name: bytes = self.program_info(fd).name
         finally:
             os.close(fd)
         return name.decode(errors="replace")
@@ -300,6 +310,12 @@ class Libbpf:
     def delete(self, fd: int, key: bytes, doing: str) -> None:
         """Delete one element of a hash."""
         self.check(self.library.bpf_map_delete_elem(fd, key), doing)
+
+    def look_up(self, fd: int, key: bytes, size: int) -> bytes:
+        """Return one element's value, `size` bytes as the kernel hands it out."""
+        value = ct.create_string_buffer(size)
+        self.check(self.library.bpf_map_lookup_elem(fd, key, value), "cannot read an element")
+        return value.raw
 
     def read_all(self, fd: int, value_size: int | None = None) -> tuple[bytes, bytes]:
         """Return all keys and all values of a map, each one behind the other.

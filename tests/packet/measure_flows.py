@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -36,16 +37,6 @@ SERVICE = services.name_service(VIP, TCP)
 A, B = "a-tcp-l2dsr", "b-tcp-l2dsr"
 PACKETS = 200_000
 RUNS = 2_000_000
-
-
-class ProgramInfo(ct.Structure):
-    """struct bpf_prog_info (include/uapi/linux/bpf.h), as far as it is read here."""
-
-    _fields_ = (
-        ("unread", ct.c_uint8 * 192),
-        ("run_time_ns", ct.c_uint64),
-        ("run_cnt", ct.c_uint64),
-    )
 
 
 class Meter:
@@ -74,14 +65,8 @@ class Meter:
         mean_ns = (after.run_time_ns - before.run_time_ns) / (after.run_cnt - before.run_cnt)
         print(f"cold  {what:<45} {mean_ns:>6.0f} ns")
 
-    def _read_times(self) -> ProgramInfo:
-        info = ProgramInfo()
-        size = ct.c_uint32(ct.sizeof(info))
-        result = self.library.bpf_obj_get_info_by_fd(
-            self.balancer._program_fd, ct.byref(info), ct.byref(size)
-        )
-        self.balancer.libbpf.check(result, "cannot ask about the program")
-        return info
+    def _read_times(self) -> Any:
+        return self.balancer.libbpf.program_info(self.balancer._program_fd)
 
     def begin(self, previous: str | None, *, left_s: float = 3600) -> None:
         """Nothing is remembered; every slot says {B, previous}."""

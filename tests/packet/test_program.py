@@ -14,7 +14,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from bench.objects import describe_program
 from reconciler.model import Protocol
 from tests.compilers import compile_program, list_compilers
 
@@ -66,7 +65,7 @@ def test_verified_and_translated_instructions(balancer, capsys, elf):
     start_s = time.perf_counter()
     with linked_program(balancer, elf) as program:
         load_s = time.perf_counter() - start_s
-        info = describe_program(balancer.libbpf, program.fd)
+        info = balancer.libbpf.program_info(program.fd)
     with capsys.disabled():
         print(
             f"\n{info.verified_insns} instructions verified,"
