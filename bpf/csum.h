@@ -29,13 +29,15 @@ static __always_inline __u32 csum_change_address(const struct address *before,
 }
 
 /* Folding twice leaves no carry: the sum of fewer than 2^15 16-bit words is below 2^31. */
+static __always_inline __u16 fold_sum(__u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16);
+}
+
 static __always_inline __u16 csum_apply(__u16 checksum, __u32 change)
 {
-	__u32 sum = (__u16)~checksum + change;
-
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
+	return ~fold_sum((__u16)~checksum + change);
 }
 
 /* A sum of 32-bit words as one of 16-bit words, not folded to the end. */
@@ -60,12 +62,6 @@ static __always_inline __u32 sum_words(const void *start, __u32 bytes)
 static __always_inline __u32 sum_address(const struct address *a)
 {
 	return fold_words((__u64)a->words[0] + a->words[1] + a->words[2] + a->words[3]);
-}
-
-static __always_inline __u16 fold_sum(__u32 sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (sum & 0xffff) + (sum >> 16);
 }
 
 #endif

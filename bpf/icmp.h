@@ -4,6 +4,7 @@
 #define XDPLB_ICMP_H
 
 #include "csum.h"
+#include "eth.h"
 #include "ip.h"
 #include "l4.h"
 #include "packet.h"
@@ -67,7 +68,6 @@ static __always_inline void answer_echo(struct packet *p)
 	struct icmp_header *icmp = p->l4;
 	__be16 before = *(__be16 *)icmp;
 	struct address client = read_source_address(p);
-	__u8 mac[ETH_ALEN];
 
 	icmp->type = p->is_ipv6 ? ICMPV6_ECHO_REPLY : ICMP_ECHO_REPLY;
 	icmp->checksum = csum_apply(icmp->checksum, csum_change16(before, *(__be16 *)icmp));
@@ -80,9 +80,7 @@ static __always_inline void answer_echo(struct packet *p)
 		p->ipv4->daddr = client.words[3];
 		set_ttl_ipv4(p->ipv4, ICMP_REPLY_TTL);
 	}
-	copy_mac(mac, p->eth->h_dest);
-	copy_mac(p->eth->h_dest, p->eth->h_source);
-	copy_mac(p->eth->h_source, mac);
+	swap_macs(p->eth, p->eth);
 }
 
 /* The packet that an error quotes, as far as errors quote for sure: the network
