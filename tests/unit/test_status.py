@@ -18,6 +18,8 @@ from reconciler.status import (
     write_status,
 )
 
+from ..documents import NO_DOCUMENTS
+
 GOOD = Attempt("applied", 10.0, "ab" * 32)
 BAD = Attempt("rejected", 20.0, "cd" * 32, "lb.yaml is not valid: 1 error")
 
@@ -43,12 +45,7 @@ def test_the_last_account_counts_and_nothing_else_is_left(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "{",
-        "[]",
-        "[" * 100_000,
-        "null",
-        "{}",
+        *NO_DOCUMENTS,
         '{"pid": 1, "config_path": "", "last_good": null}',
     ],
 )
